@@ -1,0 +1,82 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { freePort } from './free-port.ts';
+
+export interface RedisServer {
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number;
+  /** Kills it at once, as a crash would. */
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface RedisServerOptions {
+  /** The port of a server that was killed, to come back at the same address. */
+  readonly port?: number;
+  readonly maxmemoryPolicy?: string;
+}
+
+/** Starts a redis-server of our own on 127.0.0.1; its data goes with it. */
+export async function startRedisServer(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const directory = await mkdtemp(join(tmpdir(), 'millrace-redis-'));
+  const port = options.port ?? (await freePort());
+  const args = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    directory,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+  ];
+  args.push('--maxmemory-policy', options.maxmemoryPolicy ?? 'noeviction');
+  const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  await once(child, 'spawn').catch((raw: unknown) => {
+    throw new Error(
+      'The tests need redis-server, which is not installed. Run `scripts/setup-test-machine`, or `apt-get install redis-server` (macOS: `brew install redis`).',
+      { cause: raw },
+    );
+  });
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    child.kill(signal);
+    await exited;
+    await rm(directory, { recursive: true, force: true });
+  };
+  const url = `redis://127.0.0.1:${port}`;
+  if (!(await answers(url, () => child.exitCode !== null))) {
+    await end('SIGKILL');
+    throw new Error(`redis-server did not start:\n${output}`);
+  }
+  return { url, port, pid: child.pid!, kill: () => end('SIGKILL'), stop: () => end('SIGTERM') };
+}
+
+async function answers(url: string, hasEnded: () => boolean): Promise<boolean> {
+  const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
+  client.on('error', () => undefined);
+  try {
+    for (let waitedMs = 0; waitedMs < 10_000 && !hasEnded(); waitedMs += 20) {
+      try {
+        await client.connect();
+        return (await client.ping()) === 'PONG';
+      } catch {
+        await delay(20);
+      }
+    }
+    return false;
+  } finally {
+    client.disconnect();
+  }
+}

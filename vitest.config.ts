@@ -1,0 +1,51 @@
+import { defineConfig } from 'vitest/config';
+
+const globalSetup = ['./test/support/global-setup.ts'];
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    reporters: ['default', './test/support/reporter.ts'],
+    // The same restrictions as in production: no code from strings, no __proto__ (SECURITY.md S05, S06).
+    execArgv: ['--disallow-code-generation-from-strings', '--disable-proto=delete'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          globalSetup,
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/structure/**/*.test.ts', 'test/support/**/*.test.ts'],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          globalSetup,
+          name: 'integration',
+          include: [
+            'test/integration/**/*.test.ts',
+            'test/security/**/*.test.ts',
+            'test/faults/**/*.test.ts',
+          ],
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          globalSetup,
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // Whole platforms are started and killed here; one file at a time keeps their timing their own.
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
+  },
+});
