@@ -1,0 +1,108 @@
+import { z } from '../zod.ts';
+import { parseEncryptionKey } from '../credentials/cipher.ts';
+import { choiceKey, integerKey, parsedKey, textKey, type ConfigKey } from './key.ts';
+
+/** `https://host[:port][/path]` without a trailing slash, or undefined. */
+export const urlKey = (
+  description: string,
+  options: { readonly defaultText?: string },
+): ConfigKey<string | undefined> =>
+  parsedKey<string | undefined>(
+    description,
+    (text) => {
+      const url = URL.canParse(text) ? new URL(text) : undefined;
+      if (url === undefined || !/^https?:$/.test(url.protocol) || url.search !== '' || url.hash !== '') {
+        throw new Error('must be an http or https URL without query and fragment');
+      }
+      return text.replace(/\/+$/, '');
+    },
+    { ...options, optional: true },
+  );
+
+const connectionUrl = (schemes: readonly string[]) => (text: string) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !schemes.includes(url.protocol)) {
+    throw new Error(`must be a URL that starts with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`);
+  }
+  return text;
+};
+
+export const commonKeys = {
+  ENVIRONMENT: choiceKey(
+    '`production` refuses failpoints and localhost public URLs',
+    ['development', 'production'],
+    'development',
+  ),
+  LOG_LEVEL: choiceKey(
+    'The least level that is logged',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+  ),
+  LISTEN_HOST: textKey(z.string().default('0.0.0.0'), 'The address to listen on', {
+    defaultText: '0.0.0.0 (`millrace dev`: 127.0.0.1)',
+  }),
+  SHUTDOWN_GRACE_MS: integerKey('How long a stopping process waits for work in flight', {
+    default: 25_000,
+    min: 0,
+    max: 3_600_000,
+  }),
+} as const;
+
+export const databaseKeys = {
+  DATABASE_URL: parsedKey<string>(
+    'The PostgreSQL (15 or newer) that holds everything, as postgres://user:password@host:port/database',
+    connectionUrl(['postgres:', 'postgresql:']),
+    { secret: true },
+  ),
+  DB_MAX_OPEN_CONNS: integerKey('Connections a process opens to PostgreSQL at most', {
+    default: 25,
+    min: 5,
+    max: 1000,
+  }),
+  DB_QUERY_TIMEOUT_MS: integerKey(
+    'After this long without an answer a connection to PostgreSQL is given up; a commit that was under way then counts as unknown',
+    { default: 10_000, min: 500, max: 120_000 },
+  ),
+} as const;
+
+export const redisKeys = {
+  REDIS_URL: parsedKey<string | undefined>(
+    'The Redis that carries hints, as redis://host:port; without it workers find work by polling PostgreSQL',
+    connectionUrl(['redis:', 'rediss:']),
+    { secret: true, optional: true },
+  ),
+  HINT_PREFIX: textKey(
+    z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be lower-case letters, digits and hyphens')
+      .default('millrace'),
+    'Prefix of the keys in Redis, for several installations on one Redis',
+    { defaultText: 'millrace' },
+  ),
+  HINT_HIGH_WATER: integerKey('Hints kept in Redis at most; further executions wait in PostgreSQL', {
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+  }),
+} as const;
+
+/** Seconds limits that the API checks at save and the worker enforces. */
+export const limitKeys = {
+  MAX_WORKFLOW_EXECUTION_TIME: integerKey(
+    'Seconds that an execution may run (waiting does not count): the default of `timeout`, and its maximum',
+    { default: 3600, min: 1, max: 2_592_000 },
+  ),
+  WORKFLOW_TIMEOUT: integerKey('Seconds that one attempt of a step may take by default', {
+    default: 300,
+    min: 1,
+    max: 86_400,
+  }),
+} as const;
+
+export const secretKeys = {
+  ENCRYPTION_KEY: parsedKey<Buffer>(
+    'Seals credentials at rest: 32 bytes as 64 hex digits or base64; make one with `openssl rand -hex 32`',
+    parseEncryptionKey,
+    { secret: true },
+  ),
+} as const;

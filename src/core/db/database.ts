@@ -1,0 +1,132 @@
+import pg from 'pg';
+import { AppError, appError, coerceError } from '../errors/app-error.ts';
+
+/** What a store function needs: a pool, a client, or a client inside a transaction. */
+export type Queryable = Pick<pg.ClientBase, 'query'>;
+
+/** The database roles that `millrace migrate` makes; each pool acts as one of them. */
+export const DATABASE_ROLES = ['millrace_api', 'millrace_ingest', 'millrace_engine'] as const;
+export type DatabaseRole = (typeof DATABASE_ROLES)[number];
+
+export interface DatabaseOptions {
+  readonly url: string;
+  readonly role: DatabaseRole;
+  /** Shown in pg_stat_activity. */
+  readonly name: string;
+  readonly maxConnections: number;
+  /** A statement that takes longer is cut off by destroying its connection, never by cancelling (DESIGN 3.4). */
+  readonly queryTimeoutMs: number;
+  /** How long a caller waits for a free connection before it gets `unavailable`. */
+  readonly acquireTimeoutMs: number;
+  /**
+   * `off` only where losing the write in a crash of PostgreSQL is harmless: a claim, a heartbeat. Never for an accept
+   * or a journal entry.
+   */
+  readonly synchronousCommit?: 'on' | 'off';
+  readonly onError: (error: Error) => void;
+}
+
+export interface Database extends Queryable {
+  /** Runs `work` on one connection that is destroyed, not reused, when `work` throws. */
+  withConnection<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>;
+  /** Runs `work` in a transaction: commits when it resolves, rolls back when it throws. */
+  transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>;
+  readonly stats: () => { readonly total: number; readonly idle: number; readonly waiting: number };
+  end(): Promise<void>;
+}
+
+// `json` columns stay text: the stores parse what they need, the API often passes the text on as it is.
+const types = {
+  getTypeParser(oid: number, format?: 'text' | 'binary'): unknown {
+    if (oid === pg.types.builtins.JSON || oid === pg.types.builtins.JSONB) return (text: string) => text;
+    if (oid === pg.types.builtins.INT8) return Number;
+    return pg.types.getTypeParser(oid, format as 'text');
+  },
+};
+
+/**
+ * Opens a pool whose every connection acts as `role`, so that any DATABASE_URL works and row-level security holds
+ * even for a superuser's.
+ */
+export function openDatabase(options: DatabaseOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.maxConnections,
+    connectionTimeoutMillis: options.acquireTimeoutMs,
+    query_timeout: options.queryTimeoutMs,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    application_name: options.name,
+    types: types as pg.CustomTypesConfig,
+    onConnect: async (client) => {
+      await client.query(
+        `set role ${options.role}; set idle_in_transaction_session_timeout = '30s'` +
+          (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : ''),
+      );
+    },
+  });
+  pool.on('error', options.onError);
+
+  const withConnection = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+    const client = await pool.connect();
+    let failure: Error | undefined;
+    try {
+      return await work(client);
+    } catch (raw) {
+      // A connection whose state is unknown is not worth keeping; opening one costs a few milliseconds.
+      if (!(raw instanceof AppError)) failure = coerceError(raw);
+      throw raw;
+    } finally {
+      client.release(failure);
+    }
+  };
+
+  return {
+    query: pool.query.bind(pool) as Database['query'],
+    withConnection,
+    transaction: (work) =>
+      withConnection(async (client) => {
+        await client.query('begin');
+        let result;
+        try {
+          result = await work(client);
+        } catch (raw) {
+          // Only a refusal of ours leaves the connection fit for a rollback; all else destroys it, which rolls back too.
+          if (raw instanceof AppError) await client.query('rollback');
+          throw raw;
+        }
+        await client.query('commit');
+        return result;
+      }),
+    stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    end: () => pool.end(),
+  };
+}
+
+/** Runs `work` in a transaction that sees only the rows of `tenantId` (row-level security of `millrace_api`). */
+export function withTenant<T>(
+  db: Database,
+  tenantId: string,
+  work: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  return db.transaction(async (client) => {
+    await client.query({
+      name: 'set-tenant',
+      text: `select set_config('millrace.tenant', $1, true)`,
+      values: [tenantId],
+    });
+    return work(client);
+  });
+}
+
+/** The first row; for queries that return at most one. */
+export function maybeOne<R>(result: { readonly rows: readonly R[] }): R | undefined {
+  return result.rows[0];
+}
+
+/** The only row of a query that always returns one. */
+export function one<R>(result: { readonly rows: readonly R[] }): R {
+  const row = result.rows[0];
+  if (row === undefined) throw appError('internal', { cause: new Error('a query returned no row') });
+  return row;
+}

@@ -1,0 +1,165 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { appError, errorCodeOf } from '../errors/app-error.ts';
+import type { Queryable } from './database.ts';
+import { SQLSTATE } from './sqlstate.ts';
+
+export interface Migration {
+  readonly version: number;
+  readonly name: string;
+  readonly sql: string;
+  /** Code that does not know this migration must not run on a database that has it. */
+  readonly breaking: boolean;
+}
+
+export interface AppliedMigration {
+  readonly version: number;
+  readonly name: string;
+  readonly breaking: boolean;
+}
+
+const DIRECTORY = new URL('./migrations/', import.meta.url);
+const FILE_NAME = /^(\d{6})_([a-z0-9_]+)\.sql$/;
+/** Partitions exist this many days ahead (DESIGN section 4), and yesterday's for clocks that lag. */
+export const PARTITION_DAYS_AHEAD = 8;
+
+/** The migrations of this release, oldest first. A file whose first line is `-- breaking` is a breaking one. */
+export async function readMigrations(): Promise<readonly Migration[]> {
+  const files = (await readdir(fileURLToPath(DIRECTORY))).filter((file) => FILE_NAME.test(file)).sort();
+  return Promise.all(
+    files.map(async (file) => {
+      const [, digits, name] = FILE_NAME.exec(file)!; // the filter above tested it
+      const sql = await readFile(new URL(file, DIRECTORY), 'utf8');
+      return { version: Number(digits), name: name!, sql, breaking: sql.startsWith('-- breaking') };
+    }),
+  );
+}
+
+/**
+ * Brings the database at `url` to this release's schema: forward only, one transaction a migration, with the ledger row
+ * inserted first, so that a racing migrator waits and then finds it done.
+ *
+ * @returns the migrations that this call applied
+ * @throws AppError `schema_mismatch` when the database is ahead with a breaking migration
+ */
+export async function migrate(url: string): Promise<readonly AppliedMigration[]> {
+  const client = new pg.Client({ connectionString: url, application_name: 'millrace migrate' });
+  await client.connect();
+  try {
+    await checkServerVersion(client);
+    await client.query(`
+      create table if not exists schema_migration (
+        version integer primary key, name text not null, breaking boolean not null, applied_at timestamptz not null default now()
+      )`);
+    const migrations = await readMigrations();
+    refuseWhenAhead(migrations, await appliedMigrations(client));
+    const applied: AppliedMigration[] = [];
+    for (const migration of migrations) {
+      if (await applyOne(client, migration)) applied.push(migration);
+    }
+    await client.query(`grant select on schema_migration to millrace_api, millrace_ingest, millrace_engine`);
+    await client.query(`select millrace_ensure_partitions((now() at time zone 'utc')::date - 1, $1)`, [
+      PARTITION_DAYS_AHEAD + 1,
+    ]);
+    return applied;
+  } finally {
+    await client.end();
+  }
+}
+
+async function applyOne(client: pg.Client, migration: Migration): Promise<boolean> {
+  await client.query('begin');
+  try {
+    const ledger = await client.query(
+      `insert into schema_migration (version, name, breaking) values ($1, $2, $3) on conflict do nothing`,
+      [migration.version, migration.name, migration.breaking],
+    );
+    if (ledger.rowCount === 1) await client.query(migration.sql);
+    await client.query('commit');
+    return ledger.rowCount === 1;
+  } catch (error) {
+    await client.query('rollback');
+    throw error;
+  }
+}
+
+async function appliedMigrations(db: Queryable): Promise<readonly AppliedMigration[]> {
+  try {
+    const { rows } = await db.query<AppliedMigration>(
+      `select version, name, breaking from schema_migration order by version`,
+    );
+    return rows;
+  } catch (error) {
+    if (errorCodeOf(error) === SQLSTATE.undefinedTable) return [];
+    throw error;
+  }
+}
+
+function refuseWhenAhead(known: readonly Migration[], applied: readonly AppliedMigration[]): void {
+  const newest = known.at(-1)?.version ?? 0;
+  const unknown = applied.find((row) => row.version > newest && row.breaking);
+  if (unknown === undefined) return;
+  throw appError('schema_mismatch', {
+    args: [
+      `The database has migration ${unknown.version} (${unknown.name}), which this release does not know and cannot work with; run a newer release`,
+    ],
+  });
+}
+
+/**
+ * Holds the database's schema against this release's.
+ *
+ * @throws AppError `schema_mismatch` when migrations are missing, or when it is ahead with a breaking one
+ */
+export async function checkSchema(db: Queryable): Promise<void> {
+  const [known, applied] = await Promise.all([readMigrations(), appliedMigrations(db)]);
+  refuseWhenAhead(known, applied);
+  const have = new Set(applied.map((row) => row.version));
+  const missing = known.filter((migration) => !have.has(migration.version));
+  if (missing.length === 0) return;
+  throw appError('schema_mismatch', {
+    args: [
+      `The database lacks ${missing.length} migration(s), the first is ${missing[0]!.version} (${missing[0]!.name}); run \`millrace migrate\``,
+    ],
+  });
+}
+
+const OLDEST_SERVER = 150_000;
+
+async function checkServerVersion(db: Queryable): Promise<void> {
+  const { rows } = await db.query<{ server_version_num: string; server_version: string }>(
+    `select current_setting('server_version_num') as server_version_num, current_setting('server_version') as server_version`,
+  );
+  const row = rows[0]!; // a select without from returns one row
+  if (Number(row.server_version_num) >= OLDEST_SERVER) return;
+  throw appError('database_unfit', {
+    args: [`PostgreSQL ${row.server_version} is too old; 15 or newer is needed`],
+  });
+}
+
+/**
+ * Refuses a database on which a 202 would not mean what it says (DESIGN section 4).
+ *
+ * @throws AppError `database_unfit` for an old server, `fsync = off`, or `synchronous_commit` other than `on` and
+ *   `remote_apply`
+ */
+export async function checkDatabase(db: Queryable): Promise<void> {
+  await checkServerVersion(db);
+  const { rows } = await db.query<{ fsync: string; synchronous_commit: string }>(
+    `select current_setting('fsync') as fsync, (select reset_val from pg_settings where name = 'synchronous_commit') as synchronous_commit`,
+  );
+  const { fsync, synchronous_commit: synchronousCommit } = rows[0]!; // a select without from returns one row
+  if (fsync !== 'on') {
+    throw appError('database_unfit', {
+      args: [`fsync is ${fsync}: accepted webhooks would not survive a crash; set fsync = on in postgresql.conf`],
+    });
+  }
+  if (synchronousCommit !== 'on' && synchronousCommit !== 'remote_apply') {
+    throw appError('database_unfit', {
+      args: [
+        `synchronous_commit is ${synchronousCommit}: accepted webhooks would not survive a crash; set it to on or remote_apply`,
+      ],
+    });
+  }
+}

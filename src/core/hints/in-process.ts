@@ -1,0 +1,56 @@
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { HintConsumer, HintPublisher } from './types.ts';
+
+/**
+ * Hints within one process: the embedded platform's, which has no Redis.
+ *
+ * @param capacity hints held at most; the rest is dropped and found by polling
+ */
+export function createInProcessHints(
+  metrics: Pick<Metrics, 'hints'>,
+  options: { readonly capacity: number; readonly concurrency: number },
+): HintPublisher & HintConsumer {
+  const waiting = new Set<string>();
+  let active = 0;
+  let handle: ((executionId: string) => Promise<void>) | undefined;
+  const inFlight = new Set<Promise<void>>();
+
+  const pump = (): void => {
+    while (handle !== undefined && active < options.concurrency) {
+      const next = waiting.values().next();
+      if (next.done) return;
+      waiting.delete(next.value);
+      active++;
+      const work = handle(next.value).finally(() => {
+        active--;
+        inFlight.delete(work);
+        pump();
+      });
+      inFlight.add(work);
+    }
+  };
+
+  return {
+    publish(hints) {
+      for (const { executionId } of hints) {
+        if (waiting.size >= options.capacity) {
+          metrics.hints.inc({ outcome: 'dropped' });
+          continue;
+        }
+        waiting.add(executionId);
+        metrics.hints.inc({ outcome: 'published' });
+      }
+      if (waiting.size > 0) setImmediate(pump);
+    },
+    healthy: () => handle !== undefined,
+    close: async () => {},
+    async start(onHint) {
+      handle = onHint;
+      pump();
+    },
+    async stop() {
+      handle = undefined;
+      await Promise.allSettled(inFlight);
+    },
+  };
+}
