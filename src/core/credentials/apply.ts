@@ -1,0 +1,133 @@
+import { terminalError } from '../step-error.ts';
+import {
+  CREDENTIAL_NAME_PATTERN,
+  RESERVED_CREDENTIAL_NAMES,
+  parseHostPattern,
+  type Credential,
+} from './types.ts';
+
+/** A credential that is sent along with requests; a `secret` never is. */
+type SendableCredential = Exclude<Credential, { type: 'secret' }>;
+
+/** What a credential adds to a request. */
+export interface Authorization {
+  readonly headers?: Record<string, string>;
+  readonly query?: Record<string, string>;
+}
+
+/**
+ * What to add to a request for `url`, or undefined when the credential may not go there: it goes to the origin of
+ * its `baseUrl` and to `allowedHosts`, and never over plain http unless `baseUrl` itself is http. To be asked again
+ * for every hop of a redirect.
+ */
+export function authorizationFor(credential: Credential, url: URL): Authorization | undefined {
+  if (credential.type === 'secret' || !mayBeSentTo(credential, url)) return undefined;
+  switch (credential.type) {
+    case 'bearer':
+      return { headers: { authorization: `Bearer ${credential.data.token}` } };
+    case 'basic': {
+      const { username, password } = credential.data;
+      return {
+        headers: { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}` },
+      };
+    }
+    case 'api-key': {
+      const { in: place, name, value } = credential.data;
+      return place === 'header' ? { headers: { [name.toLowerCase()]: value } } : { query: { [name]: value } };
+    }
+    default:
+      throw new Error(`No authorization known for ${String(credential satisfies never)}`);
+  }
+}
+
+function mayBeSentTo(credential: SendableCredential, url: URL): boolean {
+  const base = new URL(credential.data.baseUrl);
+  if (url.origin === base.origin) return true;
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && base.protocol === 'http:')) return false;
+  return (credential.data.allowedHosts ?? []).some((entry) => isHostMatch(entry, url));
+}
+
+function isHostMatch(entry: string, url: URL): boolean {
+  const pattern = parseHostPattern(entry);
+  if (pattern === undefined) return false;
+  const defaultPort = url.protocol === 'https:' ? '443' : '80';
+  if ((url.port || defaultPort) !== (pattern.port ?? defaultPort)) return false;
+  return pattern.isSuffix ? url.hostname.endsWith(`.${pattern.host}`) : url.hostname === pattern.host;
+}
+
+/** Where a request's target leads. */
+export interface ResolvedTarget {
+  readonly url: string;
+  /** The credential the target named; undefined for a plain URL. */
+  readonly credentialName: string | undefined;
+}
+
+const NAMED_TARGET = /^([^:/?#]+):(\/.*)$/s;
+
+/**
+ * Reads the target of a request: a URL, or `credential-name:/path`, which is the credential's `baseUrl` plus the
+ * path. A URL scheme is no credential name, so `https:/path` and `ftp://host` are left for the egress client to judge.
+ *
+ * @throws StepError `credential_missing` for a name not in `credentials`, else as {@link resolvePath}.
+ */
+export function resolveTarget(target: string, credentials: ReadonlyMap<string, Credential>): ResolvedTarget {
+  const [, name, path] = NAMED_TARGET.exec(target) ?? [];
+  if (name === undefined || path === undefined) return { url: target, credentialName: undefined };
+  if (!CREDENTIAL_NAME_PATTERN.test(name) || RESERVED_CREDENTIAL_NAMES.has(name)) {
+    return { url: target, credentialName: undefined };
+  }
+  const credential = credentials.get(name);
+  if (credential === undefined) {
+    throw terminalError(
+      'credential_missing',
+      `There is no credential \`${name}\` here to resolve \`${name}:/…\``,
+    );
+  }
+  return { url: resolvePath(credential, path), credentialName: name };
+}
+
+/**
+ * A credential's `baseUrl` plus a path (with query, if any). The path often holds values from a payload, so it can
+ * neither leave the base's path nor name another host: `..` in any spelling and a leading `//` are refused.
+ *
+ * @throws StepError `invalid_input` for such a path, `credential_missing` for a credential without a `baseUrl`.
+ */
+export function resolvePath(credential: Credential, path: string): string {
+  if (credential.type === 'secret') {
+    throw terminalError(
+      'credential_missing',
+      'A `secret` credential has no baseUrl; use bearer, basic or api-key',
+    );
+  }
+  const refuse = (why: string): never => {
+    throw terminalError('invalid_input', `The path after the credential’s name ${why}`);
+  };
+  if (!path.startsWith('/')) refuse('must begin with one slash');
+  if (/^\/[/\\]/.test(path)) refuse('must begin with one slash only: a second one would name another host');
+  // oxlint-disable-next-line no-control-regex -- WHATWG URL drops tabs and line breaks, which would hide `..`
+  if (/[\x00-\x1f\x7f]/.test(path)) refuse('must hold no control character; percent-encode it');
+  const [pathname = ''] = path.split(/[?#]/, 1);
+  if (hasParentSegment(pathname)) refuse('must hold no `..` segment, encoded or not');
+  const base = new URL(credential.data.baseUrl);
+  const basePath = base.pathname.replace(/\/$/, '');
+  const url = URL.parse(`${base.origin}${basePath}${path}`);
+  // Cannot be reached with the checks above; this is the property they are there for.
+  if (url === null || url.origin !== base.origin || !url.pathname.startsWith(`${basePath}/`)) {
+    return refuse('does not stay below the credential’s baseUrl');
+  }
+  return url.href;
+}
+
+/** Servers and proxies decode paths once or twice before they walk them; `%2f` and `\` may end a segment there. */
+function hasParentSegment(pathname: string): boolean {
+  let decoded = pathname;
+  for (let round = 0; round < 3; round++) {
+    if (decoded.split(/[/\\]/).includes('..')) return true;
+    const next = decoded.replaceAll(/%(2e|2f|5c|25)/gi, (_, code: string) =>
+      String.fromCharCode(parseInt(code, 16)),
+    );
+    if (next === decoded) return false;
+    decoded = next;
+  }
+  return decoded.split(/[/\\]/).includes('..');
+}
