@@ -35,6 +35,7 @@ export const ERRORS = {
     'too_large',
     'The body is larger than %s bytes after decompression; send less or raise the limit',
   ),
+  request_timeout: define('invalid', 'The request did not arrive in time; send it faster'),
   headers_too_large: define('too_large', 'The request headers are too large'),
   unsupported_content_type: define('unsupported_media', 'Content type %s is not accepted here; send %s'),
   unsupported_content_encoding: define(
@@ -97,12 +98,19 @@ export const ERRORS = {
   ),
   credential_in_use: define('conflict', 'Credential %s is used by workflow %s; change that first'),
   api_key_not_found: define('not_found', 'API key %s does not exist'),
+  api_key_last_owner: define(
+    'conflict',
+    'API key %s is the last owner key of its tenant; create another one before it goes',
+  ),
   // process level
   config_invalid: define('invalid', 'The configuration has %s problem(s)'),
   database_unfit: define('unavailable', '%s'),
   schema_mismatch: define('unavailable', '%s'),
   redis_unfit: define('unavailable', '%s'),
-  port_in_use: define('unavailable', 'Port %s is already in use; stop what uses it or set %s to another port'),
+  port_in_use: define(
+    'unavailable',
+    'Port %s is already in use; stop what uses it or set %s to another port',
+  ),
 } as const satisfies Record<string, ErrorDefinition>;
 
 export type ErrorCode = keyof typeof ERRORS;

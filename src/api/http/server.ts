@@ -1,0 +1,61 @@
+import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { randomUUID } from 'node:crypto';
+import { appError, errorCodeOf } from '../../core/errors/app-error.ts';
+import { problemReply } from './problem.ts';
+
+export interface HttpServerOptions {
+  /** For the whole head of a request. */
+  readonly headersTimeoutMs?: number;
+  /** For the whole request, body included. */
+  readonly requestTimeoutMs?: number;
+  readonly keepAliveTimeoutMs?: number;
+  readonly maxHeaderBytes?: number;
+}
+
+/**
+ * An HTTP server that closes slow connections (SECURITY section 5) and answers what is no HTTP request with a problem
+ * document. It does not listen yet.
+ */
+export function createHttpServer(listener: RequestListener, options: HttpServerOptions = {}): Server {
+  const server = createServer(
+    {
+      headersTimeout: options.headersTimeoutMs ?? 10_000,
+      requestTimeout: options.requestTimeoutMs ?? 30_000,
+      // Longer than load balancers keep a connection, so that they close it, not we in their next request.
+      keepAliveTimeout: options.keepAliveTimeoutMs ?? 75_000,
+      maxHeaderSize: options.maxHeaderBytes ?? 16 * 1024,
+      // Node looks for late requests only every 30 s otherwise.
+      connectionsCheckingInterval: 1_000,
+    },
+    listener,
+  );
+  server.on('clientError', refuseClient);
+  return server;
+}
+
+/** Node's parser refused the request before there was one; it gives us only the socket. */
+function refuseClient(raw: Error, socket: Socket): void {
+  if (!socket.writable || errorCodeOf(raw) === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const { status, headers, document } = problemReply(problemOf(errorCodeOf(raw)), randomUUID());
+  const body = JSON.stringify(document);
+  const lines = Object.entries({
+    ...headers,
+    connection: 'close',
+    'content-length': Buffer.byteLength(body),
+  });
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n` +
+      lines.map(([name, value]) => `${name}: ${value}\r\n`).join('') +
+      `\r\n${body}`,
+  );
+}
+
+function problemOf(code: string | undefined) {
+  if (code === 'HPE_HEADER_OVERFLOW') return appError('headers_too_large');
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return appError('request_timeout');
+  return appError('invalid_request', { args: ['This is not a well-formed HTTP/1.1 request'] });
+}
