@@ -23,6 +23,11 @@ export interface DatabaseOptions {
    * or a journal entry.
    */
   readonly synchronousCommit?: 'on' | 'off';
+  /**
+   * This pool only looks rows up by key. Prepared plans are made while tables are still small, when PostgreSQL prefers to
+   * read them whole, and they would stay so while the tables grow; so that choice is taken from it.
+   */
+  readonly lookUpsOnly?: boolean;
   readonly onError: (error: Error) => void;
 }
 
@@ -61,7 +66,10 @@ export function openDatabase(options: DatabaseOptions): Database {
     onConnect: async (client) => {
       await client.query(
         `set role ${options.role}; set idle_in_transaction_session_timeout = '30s'` +
-          (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : ''),
+          (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : '') +
+          (options.lookUpsOnly
+            ? '; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off'
+            : ''),
       );
     },
   });

@@ -152,7 +152,9 @@ export async function checkDatabase(db: Queryable): Promise<void> {
   const { fsync, synchronous_commit: synchronousCommit } = rows[0]!; // a select without from returns one row
   if (fsync !== 'on') {
     throw appError('database_unfit', {
-      args: [`fsync is ${fsync}: accepted webhooks would not survive a crash; set fsync = on in postgresql.conf`],
+      args: [
+        `fsync is ${fsync}: accepted webhooks would not survive a crash; set fsync = on in postgresql.conf`,
+      ],
     });
   }
   if (synchronousCommit !== 'on' && synchronousCommit !== 'remote_apply') {

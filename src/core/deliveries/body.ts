@@ -7,7 +7,7 @@ export type ParsedBody =
   | { readonly ok: true; readonly body: JsonValue }
   | { readonly ok: false; readonly code: 'unsupported_content_type' }
   | { readonly ok: false; readonly code: 'malformed_json'; readonly message: string }
-  | { readonly ok: false; readonly code: 'json_too_deep' };
+  | { readonly ok: false; readonly code: 'json_too_deep'; readonly limit: number };
 
 const BOM = '\ufeff';
 
@@ -33,7 +33,7 @@ export function parseBody(contentType: string | undefined, bytes: Buffer): Parse
 
 function parseJson(bytes: Buffer): ParsedBody {
   if (bytes.length === 0) return { ok: true, body: null };
-  if (isDeeperThan(bytes, MAX_JSON_DEPTH)) return { ok: false, code: 'json_too_deep' };
+  if (isDeeperThan(bytes, MAX_JSON_DEPTH)) return { ok: false, code: 'json_too_deep', limit: MAX_JSON_DEPTH };
   let text = bytes.toString('utf8');
   // RFC 8259, section 8.1: a parser may ignore a byte order mark.
   if (text.startsWith(BOM)) text = text.slice(1);

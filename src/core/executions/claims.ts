@@ -22,6 +22,7 @@ export interface Claim {
   readonly deliveryId: string | undefined;
   readonly delivery: DeliveryRecord | undefined;
   readonly inputJson: string | undefined;
+  readonly traceparent: string | undefined;
   readonly leaseId: string;
   readonly dispatchNumber: number;
   readonly lostLeases: number;
@@ -51,6 +52,7 @@ interface ClaimRow {
   trigger_name: string;
   delivery_id: string | null;
   input: string | null;
+  traceparent: string | null;
   lease_id: string;
   dispatch_number: number;
   lost_leases: number;
@@ -88,7 +90,7 @@ claimed as (
   from due where e.id = due.id
   returning e.*, due.was_running as took_over
 )
-select c.id, c.tenant_id, c.workflow_id, c.version, c.state, c.trigger_type, c.trigger_name, c.delivery_id, c.input,
+select c.id, c.tenant_id, c.workflow_id, c.version, c.state, c.trigger_type, c.trigger_name, c.delivery_id, c.input, c.traceparent,
   c.lease_id, c.dispatch_number, c.lost_leases, c.active_ms, c.took_over,
   (extract(epoch from c.created_at) * 1000)::float8 as created_ms,
   (extract(epoch from c.started_at) * 1000)::float8 as started_ms,
@@ -180,6 +182,7 @@ function toClaim(row: ClaimRow): Claim {
             receivedAtMs: row.received_ms,
           },
     inputJson: row.input ?? undefined,
+    traceparent: row.traceparent ?? undefined,
     leaseId: row.lease_id,
     dispatchNumber: row.dispatch_number,
     lostLeases: row.lost_leases,

@@ -16,18 +16,24 @@ export interface StepLogLine {
 
 /** How a holder gives up its lease together with what it records. */
 export type Leaving =
-  | { readonly to: 'succeeded'; readonly output: JsonValue }
-  | { readonly to: 'failed' | 'cancelled'; readonly error: RecordedError; readonly output?: JsonValue }
+  | { readonly to: 'succeeded'; readonly outputJson: string }
+  | { readonly to: 'failed' | 'cancelled'; readonly error: RecordedError }
   /** Goes on at `dueAtMs`, by the database's clock. */
   | { readonly to: 'waiting'; readonly dueAtMs: number }
   /** Another worker may go on after `delayMs`. */
   | { readonly to: 'queued'; readonly delayMs: number };
 
+/** A journal row to be written; its values are JSON text already, because they were measured on the way. */
+export type StepRunWrite = Omit<StepRun, 'input' | 'output'> & {
+  readonly inputJson?: string | undefined;
+  readonly outputJson?: string | undefined;
+};
+
 /** What a holder records about one execution; all of it or nothing, and only while the lease is its own. */
 export interface JournalWrite {
   readonly executionId: string;
   readonly leaseId: string;
-  readonly steps: readonly StepRun[];
+  readonly steps: readonly StepRunWrite[];
   readonly logs: readonly StepLogLine[];
   /** What a `respond` step said; the first one counts. */
   readonly response?: JsonValue;
@@ -61,9 +67,7 @@ export async function writeJournal(
       writes.map(dueAtMs),
       writes.map((write) => (write.leaving?.to === 'queued' ? write.leaving.delayMs : null)),
       writes.map((write) => toJson(write.response)),
-      writes.map((write) =>
-        write.leaving !== undefined && 'output' in write.leaving ? toJson(write.leaving.output) : null,
-      ),
+      writes.map((write) => (write.leaving?.to === 'succeeded' ? write.leaving.outputJson : null)),
       writes.map((write) =>
         write.leaving !== undefined && 'error' in write.leaving ? toJson(write.leaving.error) : null,
       ),
@@ -72,8 +76,8 @@ export async function writeJournal(
       steps.map(({ step }) => step.item),
       steps.map(({ step }) => step.attempt),
       steps.map(({ step }) => step.state),
-      steps.map(({ step }) => toJson(step.input)),
-      steps.map(({ step }) => toJson(step.output)),
+      steps.map(({ step }) => step.inputJson ?? null),
+      steps.map(({ step }) => step.outputJson ?? null),
       steps.map(({ step }) => toJson(step.error)),
       steps.map(({ step }) => step.dueAtMs ?? null),
       steps.map(({ step }) => step.startedAtMs ?? null),

@@ -117,5 +117,11 @@ function summarize(own: Progress, items: ReadonlyMap<number, Progress>): StepPro
   if (own.state !== 'pending') return { ...own, attempts, items };
   const started = [...items.values()].flatMap((item) => item.startedAtMs ?? []);
   const state = 'running';
-  return { ...own, state, attempts, startedAtMs: started.length > 0 ? Math.min(...started) : undefined, items };
+  return {
+    ...own,
+    state,
+    attempts,
+    startedAtMs: started.length > 0 ? Math.min(...started) : undefined,
+    items,
+  };
 }

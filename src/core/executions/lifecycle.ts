@@ -57,11 +57,11 @@ returning id, state`;
  * @throws AppError `execution_not_found`, `execution_ended`
  */
 export async function cancelExecution(db: Queryable, id: string, reason: string): Promise<ExecutionState> {
-  const changed = maybeOne(
-    await db.query<{ state: ExecutionState }>(cancelWhere('id = $1'), [id, reason]),
-  );
+  const changed = maybeOne(await db.query<{ state: ExecutionState }>(cancelWhere('id = $1'), [id, reason]));
   if (changed !== undefined) return changed.state;
-  const { rows } = await db.query<{ state: ExecutionState }>(`select state from execution where id = $1`, [id]);
+  const { rows } = await db.query<{ state: ExecutionState }>(`select state from execution where id = $1`, [
+    id,
+  ]);
   const current = rows[0];
   if (current === undefined) throw appError('execution_not_found', { args: [id] });
   throw appError('execution_ended', { args: [id, current.state] });

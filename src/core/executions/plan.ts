@@ -5,6 +5,8 @@ import { isStepTerminal, type StepState } from './status.ts';
 /** What the planner needs to know of a step: its state, and when it goes on if that is later. */
 export interface StepStanding {
   readonly state: StepState;
+  /** Attempts of it are under way; more is to do only when `dueAtMs` has come. */
+  readonly active?: boolean;
   readonly dueAtMs?: number | undefined;
   readonly error?: RecordedError | undefined;
 }
@@ -47,7 +49,7 @@ export function plan(
     if (verdict === 'skip') skip.push(step.index);
     else if (standing.dueAtMs !== undefined && standing.dueAtMs > nowMs) {
       nextDueMs = Math.min(nextDueMs ?? Infinity, standing.dueAtMs);
-    } else ready.push(step.index);
+    } else if (standing.dueAtMs !== undefined || standing.active !== true) ready.push(step.index);
   }
   return { ready, skip, nextDueMs, done };
 }

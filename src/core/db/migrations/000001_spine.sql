@@ -274,3 +274,5 @@ grant select, insert on delivery_key, delivery, execution to millrace_ingest;
 grant select on credential, workflow, workflow_version, endpoint to millrace_engine;
 grant select, insert, update, delete on delivery_key, delivery, execution, step_run, step_log to millrace_engine;
 grant insert, select, update on tenant, api_key to millrace_engine;
+-- To notice rows outside all dated partitions without a look at those.
+grant select on delivery_default, execution_default to millrace_engine;

@@ -1,0 +1,149 @@
+import { parseBody } from '../../core/deliveries/body.ts';
+import type { LiveEndpoint } from '../../core/deliveries/endpoints.ts';
+import { storedHeaders, webhookTrigger, type TriggerValue } from '../../core/deliveries/trigger.ts';
+import { appError, type AppError } from '../../core/errors/app-error.ts';
+import { ExpressionError, type Scope } from '../../core/expressions/types.ts';
+import type { JsonObject } from '../../core/json.ts';
+import { readHeader } from '../../core/triggers/verify/headers.ts';
+import type { Handshake, WebhookRequest } from '../../core/triggers/verify/types.ts';
+
+/** What an endpoint says of a request. */
+export type Judgement =
+  | { readonly verdict: 'accepted'; readonly headers: JsonObject; readonly dedupeKey: string | undefined }
+  | { readonly verdict: 'filtered'; readonly headers: JsonObject; readonly reason: string }
+  | {
+      readonly verdict: 'rejected';
+      readonly headers: JsonObject;
+      readonly reason: string;
+      readonly error: AppError;
+    }
+  | { readonly verdict: 'handshake'; readonly handshake: Handshake };
+
+const MAX_KEY_LENGTH = 255;
+
+/**
+ * Judges a request: signature over the raw bytes first, then content type and form, then the filter. Pure but for the
+ * time limit of expressions.
+ *
+ * @param deliveryId the id the delivery will have, as `trigger.deliveryId`
+ */
+export function judge(endpoint: LiveEndpoint, request: WebhookRequest, deliveryId: string): Judgement {
+  const { trigger } = endpoint;
+  const verified = endpoint.verify(request);
+  const headers = storedHeaders(
+    request.rawHeaders,
+    trigger.verify.scheme === 'hmac' ? trigger.verify.header.toLowerCase() : undefined,
+  );
+  if (!verified.ok) {
+    return { verdict: 'rejected', headers, reason: verified.reason, error: appError('signature_invalid') };
+  }
+  if (verified.handshake !== undefined) return { verdict: 'handshake', handshake: verified.handshake };
+  const contentType = headers['content-type'];
+  const refusal = refuseBody(typeof contentType === 'string' ? contentType : undefined, request.body);
+  if (refusal !== undefined) return { verdict: 'rejected', headers, reason: refusal.message, error: refusal };
+  if (trigger.filter === undefined && trigger.dedupe.type !== 'key') {
+    return {
+      verdict: 'accepted',
+      headers,
+      dedupeKey: plainDedupeKey(trigger.dedupe, request, verified.dedupeKey),
+    };
+  }
+  return judgeByExpressions(endpoint, request, deliveryId, headers, verified.dedupeKey);
+}
+
+function refuseBody(contentType: string | undefined, body: Buffer): AppError | undefined {
+  const parsed = parseBody(contentType, body);
+  if (parsed.ok) return undefined;
+  switch (parsed.code) {
+    case 'unsupported_content_type':
+      return appError('unsupported_content_type', {
+        args: [contentType ?? '', 'JSON, a form, text or other single-part content'],
+      });
+    case 'malformed_json':
+      return appError('malformed_json', { args: [parsed.message] });
+    case 'json_too_deep':
+      return appError('json_too_deep', { args: [parsed.limit] });
+    default:
+      return parsed satisfies never;
+  }
+}
+
+function plainDedupeKey(
+  dedupe: LiveEndpoint['trigger']['dedupe'],
+  request: WebhookRequest,
+  providerKey: string | undefined,
+): string | undefined {
+  if (dedupe.type === 'provider') return providerKey;
+  if (dedupe.type !== 'header') return undefined;
+  const read = readHeader(request.rawHeaders, dedupe.header);
+  return read.count === 1 && read.value !== '' ? read.value.slice(0, MAX_KEY_LENGTH) : undefined;
+}
+
+function judgeByExpressions(
+  endpoint: LiveEndpoint,
+  request: WebhookRequest,
+  deliveryId: string,
+  headers: JsonObject,
+  providerKey: string | undefined,
+): Judgement {
+  const { trigger } = endpoint;
+  const value = webhookTrigger(trigger.name, deliveryId, request.nowMs, {
+    method: request.method,
+    query: queryOf(request.url),
+    headers,
+    body: request.body,
+  });
+  const scope = webhookScope(endpoint, value);
+  try {
+    if (trigger.filter !== undefined) {
+      const passed = trigger.filter.evaluate(scope);
+      if (passed !== true) {
+        const reason = passed === false ? 'the filter is false' : 'the filter is neither true nor false';
+        return { verdict: 'filtered', headers, reason };
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error;
+    if (error.code === 'expression_error') return { verdict: 'filtered', headers, reason: error.message };
+    const limit = appError('filter_limit', { args: [error.message] });
+    return { verdict: 'rejected', headers, reason: limit.message, error: limit };
+  }
+  const dedupeKey =
+    trigger.dedupe.type === 'key'
+      ? evaluatedKey(trigger.dedupe.key, scope)
+      : plainDedupeKey(trigger.dedupe, request, providerKey);
+  return { verdict: 'accepted', headers, dedupeKey };
+}
+
+/** The names in scope of a webhook's `filter` and `dedupe.key`. */
+function webhookScope(endpoint: LiveEndpoint, trigger: TriggerValue): Scope {
+  const { body, headers, query, method } = trigger;
+  return {
+    trigger,
+    workflow: { name: endpoint.workflow.name, version: endpoint.version },
+    config: endpoint.workflow.config,
+    body,
+    headers,
+    query,
+    method,
+  };
+}
+
+function evaluatedKey(key: { evaluate(scope: Scope): unknown }, scope: Scope): string | undefined {
+  try {
+    const value = key.evaluate(scope);
+    if (typeof value === 'number') return String(value);
+    // A NUL has no place in a text of PostgreSQL.
+    if (typeof value !== 'string' || value === '' || value.includes('\0')) return undefined;
+    return value.slice(0, MAX_KEY_LENGTH);
+  } catch (error) {
+    if (error instanceof ExpressionError) return undefined;
+    throw error;
+  }
+}
+
+/** The raw query string of a URL, without the question mark. */
+export function queryOf(url: string): string {
+  const mark = url.indexOf('?');
+  return mark === -1 ? '' : url.slice(mark + 1);
+}

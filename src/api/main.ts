@@ -1,0 +1,46 @@
+import { apiKeys } from '../core/config/api-keys.ts';
+import { loadConfig } from '../core/config/load.ts';
+import { coerceError } from '../core/errors/app-error.ts';
+import { createBullPublisher } from '../core/hints/bullmq.ts';
+import { checkRedis } from '../core/hints/redis.ts';
+import { stopOnSignals } from '../core/lifecycle.ts';
+import { createLogger } from '../core/logger.ts';
+import { describeStartFailure } from '../core/startup.ts';
+import { createMetrics } from '../core/telemetry/metrics.ts';
+import { startApi } from './runtime.ts';
+
+/** How much longer than its grace a stopping API may take. */
+const STOP_MARGIN_MS = 5000;
+
+async function main(): Promise<void> {
+  const config = loadConfig(apiKeys, process.env);
+  const logger = createLogger({ level: config.LOG_LEVEL, name: 'api' });
+  const metrics = createMetrics();
+  let hints;
+  if (config.REDIS_URL !== undefined) {
+    if ((await checkRedis(config.REDIS_URL)) === 'unreachable') {
+      logger.warn('Redis cannot be reached; workers find work by polling PostgreSQL until it can');
+    }
+    hints = createBullPublisher({
+      url: config.REDIS_URL,
+      prefix: config.HINT_PREFIX,
+      highWater: config.HINT_HIGH_WATER,
+      metrics,
+      onError: (error) => logger.warn({ err: error }, 'Redis failed'),
+    });
+  }
+  const api = await startApi({ config, logger, metrics, hints });
+  const stop = async (): Promise<void> => {
+    await api.stop();
+    await hints?.close();
+  };
+  stopOnSignals({ stop }, config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS, (error) =>
+    logger.error({ err: error }, 'stopping failed'),
+  );
+}
+
+main().catch((raw: unknown) => {
+  const { text, exitCode } = describeStartFailure(coerceError(raw));
+  process.stderr.write(`${text}\n`);
+  process.exit(exitCode);
+});

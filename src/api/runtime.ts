@@ -1,0 +1,219 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { apiKeys } from '../core/config/api-keys.ts';
+import type { ConfigOf } from '../core/config/key.ts';
+import { createCipher } from '../core/credentials/cipher.ts';
+import { createCredentialReader } from '../core/credentials/reader.ts';
+import { createDatabaseClock } from '../core/db/clock.ts';
+import { openDatabase, type Database, type DatabaseRole } from '../core/db/database.ts';
+import { createEndpointDirectory } from '../core/deliveries/endpoints.ts';
+import { createIngest } from '../core/deliveries/ingest.ts';
+import { appError, coerceError } from '../core/errors/app-error.ts';
+import { createExecutionWatcher } from '../core/executions/watch.ts';
+import type { HintPublisher } from '../core/hints/types.ts';
+import { closeServer, createClosers, listen, type Closers } from '../core/lifecycle.ts';
+import type { Logger } from '../core/logger.ts';
+import { checkStorage } from '../core/startup.ts';
+import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
+import type { Metrics } from '../core/telemetry/metrics.ts';
+import { ensureBootstrapKey } from '../core/tenants/bootstrap.ts';
+import { createWorkflowLoader } from '../core/workflows/loader.ts';
+import { createApp } from './app.ts';
+import { DEFAULT_API_LIMITS } from './deps.ts';
+import { createBacklogGuard } from './hooks/backlog.ts';
+import { createHooksHandler } from './hooks/handler.ts';
+import { createHttpServer } from './http/server.ts';
+
+export type ApiConfig = ConfigOf<typeof apiKeys>;
+
+export interface ApiOptions {
+  readonly config: ApiConfig;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Undefined: nothing carries hints, workers poll. */
+  readonly hints: HintPublisher | undefined;
+}
+
+export interface ApiRuntime {
+  readonly port: number;
+  /** Where callers reach it, by configuration or by its port. */
+  readonly publicUrl: string;
+  /** Stops accepting, finishes requests under way, closes everything. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Connections: ingest needs one for each batch under way, and one to look endpoints up. */
+const INGEST_CONNECTIONS = 4;
+const ACQUIRE_TIMEOUT_MS = 2000;
+const CLOCK_SYNC_MS = 10_000;
+/** Beyond this skew timestamps of signatures would be judged wrongly (FAULTS R30). */
+const MAX_CLOCK_SKEW_MS = 30_000;
+const NO_HINTS: HintPublisher = { publish: () => {}, healthy: () => false, close: async () => {} };
+
+/**
+ * Starts the API: ingest, REST, health and metrics on one port.
+ *
+ * @throws AppError when the database is unfit or the port is taken; nothing is left open then
+ */
+export async function startApi(options: ApiOptions): Promise<ApiRuntime> {
+  const closers = createClosers();
+  try {
+    return await compose(options, closers);
+  } catch (error) {
+    await closers
+      .closeAll()
+      .catch((raw: unknown) => options.logger.error({ err: coerceError(raw) }, 'stopping failed'));
+    throw error;
+  }
+}
+
+async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntime> {
+  const { config, logger, metrics, hints = NO_HINTS } = options;
+  const warn = (message: string) => (raw: unknown) => logger.warn({ err: coerceError(raw) }, message);
+  const open = (role: DatabaseRole, name: string, maxConnections: number): Database => {
+    const db = openDatabase({
+      url: config.DATABASE_URL,
+      role,
+      name: `millrace api ${name}`,
+      maxConnections,
+      queryTimeoutMs: config.DB_QUERY_TIMEOUT_MS,
+      acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
+      lookUpsOnly: role === 'millrace_ingest',
+      onError: warn('a database connection failed'),
+    });
+    closers.add(() => db.end());
+    return db;
+  };
+  const db = open('millrace_api', 'rest', config.DB_MAX_OPEN_CONNS - INGEST_CONNECTIONS);
+  const ingestDb = open('millrace_ingest', 'ingest', INGEST_CONNECTIONS);
+  await checkStorage(db);
+  if (config.MILLRACE_BOOTSTRAP_API_KEY !== undefined) await bootstrap(options, config.MILLRACE_BOOTSTRAP_API_KEY);
+
+  const clock = createDatabaseClock(ingestDb);
+  await clock.sync();
+  const syncTimer = setInterval(() => {
+    clock.sync().then(
+      () => metrics.clockSkew.set(clock.skewMs() / 1000),
+      warn('the database’s clock could not be read'),
+    );
+  }, CLOCK_SYNC_MS);
+  closers.add(() => clearInterval(syncTimer));
+
+  const cipher = createCipher({ current: config.ENCRYPTION_KEY });
+  const credentials = createCredentialReader({ db: ingestDb, cipher });
+  const endpoints = createEndpointDirectory({
+    db: ingestDb,
+    credentials,
+    loadWorkflow: createWorkflowLoader(ingestDb, {}),
+  });
+  const ingest = createIngest({ db: ingestDb, onBatch: (size) => metrics.ingestBatchSize.observe(size) });
+  closers.add(() => ingest.idle());
+  const watcher = createExecutionWatcher(ingestDb, clock.now, warn('executions could not be watched'));
+  const backlog = createBacklogGuard(ingestDb, config.MAX_BACKLOG, warn('the backlog could not be measured'));
+  const stopping = new AbortController();
+
+  const admin = createAdminHandler({
+    checks: {
+      database: async () => {
+        await ingestDb.query('select 1');
+        return undefined;
+      },
+      clock: async () => {
+        const skewMs = Math.abs(clock.skewMs());
+        if (skewMs <= MAX_CLOCK_SKEW_MS) return undefined;
+        throw appError('database_unfit', {
+          args: [
+            `This clock and the database's are ${Math.round(skewMs / 1000)} s apart; set both by NTP`,
+          ],
+        });
+      },
+    },
+    isDraining: () => stopping.signal.aborted,
+    metrics: metrics.registry,
+    onCheckFailed: (check, error) => logger.warn({ err: error, check }, 'a readiness check failed'),
+  });
+
+  // The port may be free choice (0), and PUBLIC_URL by default names it; so it listens first, and answers after.
+  let serve = (_req: IncomingMessage, res: ServerResponse): void => void res.writeHead(503).end();
+  const server = createHttpServer((req, res) => serve(req, res));
+  const port = await listen(server, config.API_PORT, config.LISTEN_HOST, 'API_PORT');
+  closers.add(() => closeServer(server, config.SHUTDOWN_GRACE_MS));
+  const publicUrl = config.PUBLIC_URL ?? `http://localhost:${port}`;
+  const publicHooksUrl = config.PUBLIC_HOOKS_URL ?? publicUrl;
+
+  const hooks = createHooksHandler({
+    endpoints,
+    ingest,
+    hints,
+    backlog,
+    watchExecution: watcher.watch,
+    now: clock.now,
+    publicHooksUrl,
+    maxBodyBytes: config.WEBHOOK_MAX_BODY_BYTES,
+    rateLimitPerEndpoint: config.RATE_LIMIT_PER_ENDPOINT,
+    rateLimitPerTenant: config.RATE_LIMIT_PER_TENANT,
+    stopping: stopping.signal,
+    metrics,
+    logger,
+  });
+  const app = createApp({
+    db,
+    clock,
+    logger,
+    settings: {
+      publicUrl,
+      publicHooksUrl,
+      corsAllowedOrigins: config.CORS_ALLOWED_ORIGINS,
+      replayEnabled: config.FEATURE_WEBHOOK_REPLAY,
+      jwtSecret: config.JWT_SECRET,
+      limits: {
+        ...DEFAULT_API_LIMITS,
+        maxExecutionTimeS: config.MAX_WORKFLOW_EXECUTION_TIME,
+        stepTimeoutS: config.WORKFLOW_TIMEOUT,
+      },
+    },
+    cipher,
+    hints,
+    watchExecution: watcher.watch,
+    invalidateWorkflow: () => endpoints.forgetAll(),
+    invalidateCredential: (tenantId, name) => {
+      credentials.forget(tenantId, name);
+      endpoints.forgetAll();
+    },
+    stopping: stopping.signal,
+    hooks,
+    admin,
+    onRequest: ({ route, status, durationMs }) =>
+      metrics.httpRequestDuration.observe({ route, status: String(status) }, durationMs / 1000),
+  });
+  serve = (req, res) => (req.url?.startsWith('/hooks/') ? hooks(req, res) : void app(req, res));
+  backlog.start();
+  logger.info({ port, publicUrl }, 'api started');
+
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    stopping.abort();
+    backlog.stop();
+    watcher.stop();
+    await closers.closeAll();
+    logger.info('api stopped');
+  };
+  return { port, publicUrl, stop: () => (stopped ??= stop()) };
+}
+
+/** The only thing the API does beyond its own roles, and only while there is no key at all. */
+async function bootstrap({ config, logger }: ApiOptions, key: string): Promise<void> {
+  const engine = openDatabase({
+    url: config.DATABASE_URL,
+    role: 'millrace_engine',
+    name: 'millrace api bootstrap',
+    maxConnections: 1,
+    queryTimeoutMs: config.DB_QUERY_TIMEOUT_MS,
+    acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
+    onError: () => {},
+  });
+  try {
+    if (await ensureBootstrapKey(engine, key)) logger.info('the first API key was created');
+  } finally {
+    await engine.end();
+  }
+}

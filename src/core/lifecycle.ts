@@ -1,0 +1,100 @@
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { appError, coerceError, errorCodeOf } from './errors/app-error.ts';
+
+/** What was acquired, to be given back last-in-first-out; every one is tried. */
+export interface Closers {
+  add(close: () => Promise<void> | void): void;
+  /** @throws AggregateError when several fail */
+  closeAll(): Promise<void>;
+}
+
+export function createClosers(): Closers {
+  const closers: (() => Promise<void> | void)[] = [];
+  return {
+    add: (close) => void closers.push(close),
+    async closeAll() {
+      const errors: Error[] = [];
+      for (const close of closers.splice(0).reverse()) {
+        try {
+          await close();
+        } catch (raw) {
+          errors.push(coerceError(raw));
+        }
+      }
+      if (errors.length > 0) throw new AggregateError(errors, 'stopping failed in places');
+    },
+  };
+}
+
+/**
+ * Listens, and says which port it is.
+ *
+ * @param key the configuration key that sets the port, for the message
+ * @throws AppError `port_in_use`
+ */
+export function listen(server: Server, port: number, host: string, key: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => {
+      reject(
+        errorCodeOf(error) === 'EADDRINUSE'
+          ? appError('port_in_use', { args: [port, key], cause: error })
+          : error,
+      );
+    });
+    server.listen(port, host, () => {
+      resolve((server.address() as AddressInfo).port); // a TCP server's address
+    });
+  });
+}
+
+/** Ends an HTTP server: no new connections, idle ones closed, requests under way finished within `graceMs`. */
+export function closeServer(server: Server, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
+
+/** Exit status of a wrong configuration: EX_CONFIG of sysexits.h. */
+export const EXIT_CONFIG = 78;
+
+export interface Stoppable {
+  stop(): Promise<void>;
+}
+
+/** npm passes on the Ctrl-C that the terminal has sent to us already: what follows this soon is the same one. */
+const SAME_SIGNAL_MS = 500;
+
+/**
+ * Stops `process` on SIGTERM and SIGINT, and exits; a second signal exits at once.
+ *
+ * @param limitMs after this long it exits whatever still hangs
+ */
+export function stopOnSignals(target: Stoppable, limitMs: number, onError: (error: Error) => void): void {
+  let since: number | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (since !== undefined) {
+      if (performance.now() - since > SAME_SIGNAL_MS) process.exit(1);
+      return;
+    }
+    since = performance.now();
+    setTimeout(() => {
+      onError(new Error(`stopping after ${signal} took longer than ${limitMs} ms`));
+      process.exit(1);
+    }, limitMs).unref();
+    target.stop().then(
+      () => process.exit(0),
+      (raw: unknown) => {
+        onError(coerceError(raw));
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+}

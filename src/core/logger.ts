@@ -1,0 +1,20 @@
+import { pino, type Logger as PinoLogger } from 'pino';
+
+export type Logger = PinoLogger;
+
+/**
+ * The process's logger: JSON lines on stdout, constant messages with fields. Payloads, secrets and headers are never
+ * logged.
+ *
+ * @param destination a file descriptor; `millrace dev` logs to stderr, for its stdout belongs to data
+ */
+export function createLogger(options: {
+  readonly level: string;
+  readonly name: string;
+  readonly destination?: 1 | 2;
+}): Logger {
+  return pino(
+    { level: options.level, name: options.name, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: options.destination ?? 1, sync: true }),
+  );
+}

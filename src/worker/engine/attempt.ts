@@ -1,0 +1,89 @@
+import type { CompiledStep } from '../../core/definition/types.ts';
+import { ExpressionError, type Scope } from '../../core/expressions/types.ts';
+import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
+import { coerceError } from '../../core/errors/app-error.ts';
+import type { AttemptContext, AttemptOutcome, Executors } from '../executors/types.ts';
+
+/** How an attempt ended. `aborted`: the execution was to stop; nothing is known about its effect. */
+export type AttemptEnd =
+  AttemptOutcome | { readonly type: 'failed'; readonly error: StepError } | { readonly type: 'aborted' };
+
+/** Runs a step of a kind without outside effect, in this very turn. */
+export function runPureStep(
+  executors: Executors,
+  step: CompiledStep,
+  scope: Scope,
+  context: AttemptContext,
+): AttemptEnd {
+  try {
+    const outcome = executorOf(executors, step)(step, scope, context);
+    if (outcome instanceof Promise) throw new Error(`the executor of ${step.kind} is not pure`);
+    return outcome;
+  } catch (raw) {
+    return { type: 'failed', error: toStepError(raw) };
+  }
+}
+
+/**
+ * Runs one attempt of a step within its time. Never rejects.
+ *
+ * @param stop aborted when the execution is to stop
+ */
+export async function runAttempt(
+  executors: Executors,
+  step: CompiledStep,
+  scope: Scope,
+  context: Omit<AttemptContext, 'signal'>,
+  stop: AbortSignal,
+): Promise<AttemptEnd> {
+  const attempt = new AbortController();
+  const onStop = (): void => attempt.abort(stop.reason);
+  stop.addEventListener('abort', onStop, { once: true });
+  const timer = setTimeout(() => attempt.abort(timeoutError(step)), step.timeoutMs);
+  try {
+    if (stop.aborted) return { type: 'aborted' };
+    const outcome = executorOf(executors, step)(step, scope, { ...context, signal: attempt.signal });
+    // An executor that ignores the signal must not hold up the execution's end.
+    return outcome instanceof Promise
+      ? await Promise.race([outcome, rejectOnAbort(attempt.signal)])
+      : outcome;
+  } catch (raw) {
+    if (stop.aborted) return { type: 'aborted' };
+    if (attempt.signal.aborted) return { type: 'failed', error: timeoutError(step) };
+    return { type: 'failed', error: toStepError(raw) };
+  } finally {
+    clearTimeout(timer);
+    stop.removeEventListener('abort', onStop);
+  }
+}
+
+const timeoutError = (step: CompiledStep): StepError =>
+  retryableError(
+    'timeout',
+    `The attempt took longer than its timeout of ${step.timeoutMs} ms; raise \`timeout\` of step ${step.id} or make it faster`,
+  );
+
+function rejectOnAbort(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(coerceError(signal.reason)), { once: true });
+  });
+}
+
+// The map has an executor of the very kind for each kind; TypeScript cannot follow the pairing through the union.
+type AnyExecutor = (
+  step: CompiledStep,
+  scope: Scope,
+  context: AttemptContext,
+) => Promise<AttemptOutcome> | AttemptOutcome;
+const executorOf = (executors: Executors, step: CompiledStep): AnyExecutor =>
+  executors[step.kind] as unknown as AnyExecutor;
+
+/** Anything an executor may throw, as the failure of its step (STYLE section 3). */
+export function toStepError(raw: unknown): StepError {
+  if (raw instanceof StepError) return raw;
+  if (raw instanceof ExpressionError) return terminalError('expression_error', raw.message, raw);
+  const error = coerceError(raw);
+  return retryableError('internal_error', 'The step failed inside the platform; it is tried again', {
+    cause: error,
+  });
+}

@@ -1,0 +1,243 @@
+import { createBatcher } from '../../core/batcher.ts';
+import type { Database } from '../../core/db/database.ts';
+import type { CompiledWorkflow } from '../../core/definition/types.ts';
+import { coerceError } from '../../core/errors/app-error.ts';
+import {
+  claimByIds,
+  claimDue,
+  type Claim,
+  type ClaimResult,
+  type TenantQuota,
+} from '../../core/executions/claims.ts';
+import { readJournal } from '../../core/executions/journal-store.ts';
+import type { Metrics } from '../../core/telemetry/metrics.ts';
+import type { Slots } from '../slots.ts';
+import { createAbort, type Abort } from './abort.ts';
+import type { LeaseKeeper } from './leases.ts';
+import type { RunDeps } from './run.ts';
+import { runExecution, type RunResult } from './run-execution.ts';
+
+export interface EngineDeps extends RunDeps {
+  /** Claims: losing one in a crash of PostgreSQL is harmless. */
+  readonly claimDb: Database;
+  readonly db: Database;
+  readonly leases: LeaseKeeper;
+  readonly leaseMs: number;
+  readonly slots: Slots;
+  /** The compiled version, or undefined when this release does not know its format. */
+  readonly loadWorkflow: (workflowId: string, version: number) => Promise<CompiledWorkflow | undefined>;
+  readonly metrics: Metrics;
+  /** An execution will be due again at this time, by the database's clock. */
+  readonly onWaiting: (dueAtMs: number) => void;
+  /** A slot became free. */
+  readonly onFree: () => void;
+  /** A hint was dropped, for want of a slot or because its tenant has its share: the execution is still due. */
+  readonly onPassedOver: () => void;
+}
+
+export interface Engine {
+  /** Claims the execution that a hint names, when a slot is or becomes free soon; resolves when that is decided. */
+  offer(executionId: string): Promise<void>;
+  /** Claims due executions and starts them; returns how many. */
+  claimDue(quotas: readonly TenantQuota[]): Promise<number>;
+  /** Slots that nothing runs in and no claim under way may need. */
+  free(): number;
+  /** Waits for running executions up to `graceMs`, then gives up their leases. */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** How long a hint waits for a free slot; then it is dropped, and the dispatcher finds the execution. */
+const HINT_PATIENCE_MS = 500;
+const UNKNOWN_FORMAT_PAUSE_MS = 30_000;
+const LOAD_FAILED_PAUSE_MS = 1000;
+
+/** Runs claimed executions in slots. */
+export function createEngine(deps: EngineDeps): Engine {
+  const { slots } = deps;
+  const running = new Map<string, { readonly abort: Abort; readonly done: Promise<void> }>();
+  let reserved = 0;
+  let draining = false;
+  let slotWaiters: (() => void)[] = [];
+
+  const free = (): number => Math.max(0, slots.free() - reserved);
+
+  const start = (claim: Claim, claimedAtMs: number): void => {
+    slots.take(claim.tenantId);
+    const abort = createAbort();
+    const done = runClaim(deps, claim, claimedAtMs, abort).finally(() => {
+      running.delete(claim.leaseId);
+      slots.release(claim.tenantId);
+      deps.metrics.activeExecutions.set(slots.active());
+      slotWaiters.shift()?.();
+      deps.onFree();
+    });
+    running.set(claim.leaseId, { abort, done });
+    deps.metrics.activeExecutions.set(slots.active());
+    if (draining) abort.abort('drain');
+  };
+
+  const takeIn = (result: ClaimResult, claimedAtMs: number): void => {
+    if (result.lostLeases > 0) deps.metrics.leaseLosses.inc({ side: 'taken_over' }, result.lostLeases);
+    if (result.gaveUp.length > 0) {
+      deps.metrics.executions.inc({ outcome: 'failed' }, result.gaveUp.length);
+      deps.logger.error(
+        { executionIds: result.gaveUp },
+        'executions were given up: they lost too many leases',
+      );
+    }
+    for (const claim of result.claims) start(claim, claimedAtMs);
+  };
+
+  const hinted = createBatcher<string, undefined>({
+    maxItems: 100,
+    flush: async (ids) => {
+      const claimedAtMs = deps.leases.monotonicMs();
+      const excluded = slots.tenantsAtShare();
+      const result = await claimByIds(deps.claimDb, ids, excluded, deps.leaseMs);
+      takeIn(result, claimedAtMs);
+      if (excluded.length > 0 && result.claims.length < ids.length) deps.onPassedOver();
+      return ids.map(() => undefined);
+    },
+  });
+
+  const waitForSlot = (): Promise<void> =>
+    new Promise((resolve) => {
+      const waiter = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        slotWaiters = slotWaiters.filter((other) => other !== waiter);
+        resolve();
+      }, HINT_PATIENCE_MS);
+      slotWaiters.push(waiter);
+    });
+
+  const reserveWhile = async <T>(count: number, work: () => Promise<T>): Promise<T> => {
+    reserved += count;
+    try {
+      return await work();
+    } finally {
+      reserved -= count;
+    }
+  };
+
+  return {
+    free,
+    async offer(executionId) {
+      if (!draining && free() === 0) await waitForSlot();
+      if (draining) return;
+      if (free() === 0) {
+        deps.onPassedOver();
+        return;
+      }
+      await reserveWhile(1, () => hinted.add(executionId)).catch((raw: unknown) =>
+        deps.logger.warn({ err: coerceError(raw) }, 'a claim failed'),
+      );
+    },
+    async claimDue(quotas) {
+      const total = quotas.reduce((sum, quota) => sum + quota.limit, 0);
+      return reserveWhile(total, async () => {
+        const claimedAtMs = deps.leases.monotonicMs();
+        const result = await claimDue(deps.claimDb, quotas, deps.leaseMs);
+        takeIn(result, claimedAtMs);
+        return result.claims.length + result.gaveUp.length;
+      });
+    },
+    async drain(graceMs) {
+      draining = true;
+      for (const wake of slotWaiters.splice(0)) wake();
+      const all = (): Promise<unknown> => Promise.all([...running.values()].map((run) => run.done));
+      let timer: NodeJS.Timeout | undefined;
+      const grace = new Promise((resolve) => (timer = setTimeout(resolve, graceMs)));
+      await Promise.race([all(), grace]);
+      clearTimeout(timer);
+      for (const { abort } of running.values()) abort.abort('drain');
+      await all();
+    },
+  };
+}
+
+/** Runs one claimed execution to wherever it gets. Never rejects. */
+async function runClaim(deps: EngineDeps, claim: Claim, claimedAtMs: number, abort: Abort): Promise<void> {
+  const logger = deps.logger.child({ executionId: claim.id });
+  deps.leases.hold(
+    {
+      executionId: claim.id,
+      leaseId: claim.leaseId,
+      onLost: () => abort.abort('fenced'),
+      onCancelRequested: () => abort.abort('cancelled'),
+    },
+    claimedAtMs,
+  );
+  try {
+    const result = await advanceClaim({ ...deps, logger }, claim, abort);
+    if (result.type === 'waiting') deps.onWaiting(result.dueAtMs);
+    if (result.type === 'fenced')
+      logger.warn({ leaseId: claim.leaseId }, 'fenced: the lease is lost, nothing was written');
+    if (result.type === 'ended') {
+      deps.metrics.executions.inc({ outcome: result.state });
+      deps.metrics.executionDuration.observe(Math.max(0, deps.now() - claim.startedAtMs) / 1000);
+    }
+  } catch (raw) {
+    logger.error({ err: coerceError(raw) }, 'an execution failed inside the platform');
+    await recordInternalFailure(deps, claim, abort).catch((error: unknown) =>
+      logger.error({ err: coerceError(error) }, 'its failure could not be recorded; its lease will run out'),
+    );
+  } finally {
+    deps.leases.letGo(claim.id);
+  }
+}
+
+async function advanceClaim(deps: EngineDeps, claim: Claim, abort: Abort): Promise<RunResult> {
+  let workflow;
+  let rows;
+  try {
+    workflow = await deps.loadWorkflow(claim.workflowId, claim.version);
+    rows = claim.hasJournal ? await readJournal(deps.db, claim.id) : [];
+  } catch (raw) {
+    // Not the execution's fault: another try, here or elsewhere, may find the database well again.
+    deps.logger.warn({ err: coerceError(raw) }, 'an execution could not be loaded');
+    return release(deps, claim, abort, LOAD_FAILED_PAUSE_MS);
+  }
+  if (workflow === undefined) return release(deps, claim, abort, UNKNOWN_FORMAT_PAUSE_MS);
+  const timer = setTimeout(
+    () => abort.abort('timeout'),
+    Math.min(Math.max(0, workflow.timeoutMs - claim.activeMs), 2 ** 31 - 1),
+  );
+  try {
+    return await runExecution(deps, claim, workflow, rows, abort);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function release(deps: EngineDeps, claim: Claim, abort: Abort, delayMs: number): Promise<RunResult> {
+  const written = await deps.journal.write(
+    {
+      executionId: claim.id,
+      leaseId: claim.leaseId,
+      steps: [],
+      logs: [],
+      leaving: { to: 'queued', delayMs },
+    },
+    abort.fenced,
+  );
+  return written ? { type: 'released' } : { type: 'fenced' };
+}
+
+/** Be very careful about what can throw here: it is what keeps a bug of ours from being retried for ever. */
+async function recordInternalFailure(deps: EngineDeps, claim: Claim, abort: Abort): Promise<void> {
+  const message = 'The execution failed inside the platform; the worker’s log has the reason';
+  const written = await deps.journal.write(
+    {
+      executionId: claim.id,
+      leaseId: claim.leaseId,
+      steps: [],
+      logs: [],
+      leaving: { to: 'failed', error: { code: 'internal_error', message } },
+    },
+    abort.fenced,
+  );
+  if (written) deps.metrics.executions.inc({ outcome: 'failed' });
+}

@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createBatcher } from '../../core/batcher.ts';
+import type { Queryable } from '../../core/db/database.ts';
+import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
+import { writeJournal, type JournalWrite } from '../../core/executions/journal-store.ts';
+
+export interface JournalWriter {
+  /**
+   * Records `entry` durably.
+   *
+   * While the database cannot be reached it is tried again until `signal` says that the lease is gone; repeating a write
+   * whose outcome is unknown is safe.
+   *
+   * @returns false when the lease is lost: nothing was written, and the caller stops
+   * @throws when the database refuses the entry itself
+   */
+  write(entry: JournalWrite, signal: AbortSignal): Promise<boolean>;
+  idle(): Promise<void>;
+}
+
+export interface JournalWriterOptions {
+  readonly db: Queryable;
+  readonly maxBatch?: number;
+  readonly concurrency?: number;
+  readonly onBatch?: (size: number) => void;
+  readonly onRetry: (error: Error) => void;
+}
+
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1000;
+/** SQLSTATE classes that mean the entry is wrong, not that the database is gone: data, integrity, syntax. */
+const REFUSED = /^(22|23|42)/;
+
+const isRefused = (error: Error): boolean => REFUSED.test(errorCodeOf(error) ?? '');
+
+/** Group-commits the journal across executions: entries that come while a commit is under way share the next one. */
+export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
+  const batcher = createBatcher<JournalWrite, boolean>({
+    flush: (entries) => writeJournal(options.db, entries),
+    maxItems: options.maxBatch ?? 100,
+    maxWeight: 8 * 1024 * 1024,
+    weigh: (entry) => entry.steps.reduce((sum, step) => sum + (step.outputJson?.length ?? 0), 0),
+    concurrency: options.concurrency ?? 2,
+    isItemError: isRefused,
+    ...(options.onBatch === undefined ? {} : { onFlush: options.onBatch }),
+  });
+  return {
+    async write(entry, signal) {
+      for (let pauseMs = FIRST_PAUSE_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+        try {
+          return await batcher.add(entry);
+        } catch (raw) {
+          const error = coerceError(raw);
+          if (isRefused(error)) throw error;
+          options.onRetry(error);
+          await sleep(pauseMs);
+        }
+      }
+      return false;
+    },
+    idle: () => batcher.idle(),
+  };
+}

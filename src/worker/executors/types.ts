@@ -1,0 +1,38 @@
+import type { CompiledStepOf, StepKind } from '../../core/definition/types.ts';
+import type { Scope } from '../../core/expressions/types.ts';
+import type { JsonValue } from '../../core/json.ts';
+
+/** What one attempt knows of its surroundings. */
+export interface AttemptContext {
+  readonly tenantId: string;
+  readonly executionId: string;
+  /** The same on every attempt: `<executionId>.<stepId>[.<item>]`. */
+  readonly idempotencyKey: string;
+  readonly traceparent: string | undefined;
+  /** Aborted when the attempt's time is over, or when the execution is to stop. */
+  readonly signal: AbortSignal;
+  /** Until when this attempt may take, in milliseconds from its start. */
+  readonly timeoutMs: number;
+  /** The database's clock. */
+  readonly nowMs: number;
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+}
+
+/** How an attempt ends well; it fails by throwing a StepError. */
+export type AttemptOutcome =
+  | { readonly type: 'done'; readonly output: JsonValue; readonly response?: JsonValue }
+  /** Nothing to do before `dueAtMs` (database clock); the worker's slot is free until then. */
+  | { readonly type: 'wait'; readonly dueAtMs: number };
+
+/** Runs a step of one kind. */
+export type Executor<K extends StepKind> = (
+  step: CompiledStepOf<K>,
+  scope: Scope,
+  context: AttemptContext,
+) => Promise<AttemptOutcome> | AttemptOutcome;
+
+/** An executor for each kind, so that a new kind does not compile before it has one. */
+export type Executors = { readonly [K in StepKind]: Executor<K> };
+
+/** Kinds without outside effect: repeating them is harmless, so they are recorded with the next effectful one. */
+export const PURE_KINDS: ReadonlySet<StepKind> = new Set<StepKind>(['transform']);

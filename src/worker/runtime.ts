@@ -1,0 +1,187 @@
+import { createServer } from 'node:http';
+import type { ConfigOf } from '../core/config/key.ts';
+import type { workerKeys } from '../core/config/worker-keys.ts';
+import { createCipher } from '../core/credentials/cipher.ts';
+import { createCredentialReader } from '../core/credentials/reader.ts';
+import { createDatabaseClock } from '../core/db/clock.ts';
+import { openDatabase, type Database, type DatabaseOptions } from '../core/db/database.ts';
+import { createEgressClient } from '../core/egress/client.ts';
+import { coerceError } from '../core/errors/app-error.ts';
+import type { HintConsumer } from '../core/hints/types.ts';
+import { closeServer, createClosers, listen, type Closers } from '../core/lifecycle.ts';
+import type { Logger } from '../core/logger.ts';
+import { checkStorage } from '../core/startup.ts';
+import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
+import type { Metrics } from '../core/telemetry/metrics.ts';
+import { createWorkflowLoader } from '../core/workflows/loader.ts';
+import { createDispatcher, type Dispatcher } from './dispatcher.ts';
+import { createEngine, type Engine } from './engine/engine.ts';
+import { createJournalWriter } from './engine/journal-writer.ts';
+import { createLeaseKeeper } from './engine/leases.ts';
+import { createExecutors } from './executors/executors.ts';
+import { createMaintenance } from './maintenance.ts';
+import { createSlots } from './slots.ts';
+
+export type WorkerConfig = ConfigOf<typeof workerKeys>;
+
+export interface WorkerOptions {
+  readonly config: WorkerConfig;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** Undefined: nothing carries hints, PostgreSQL is polled. */
+  readonly hints: HintConsumer | undefined;
+}
+
+export interface WorkerRuntime {
+  /** Of health and metrics. */
+  readonly port: number;
+  /** Stops taking work, finishes or releases what runs, closes everything. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Connections: claims, journal and loads share most; leases have one that nothing else can keep busy. */
+const CLAIM_CONNECTIONS = 2;
+const LEASE_CONNECTIONS = 1;
+const HTTP_GRACE_MS = 1000;
+
+/**
+ * Starts a worker: takes hints, looks for due executions, runs them.
+ *
+ * @throws AppError when the database is unfit or the port is taken; nothing is left open then
+ */
+export async function startWorker(options: WorkerOptions): Promise<WorkerRuntime> {
+  const closers = createClosers();
+  try {
+    return await compose(options, closers);
+  } catch (error) {
+    await closers
+      .closeAll()
+      .catch((raw: unknown) => options.logger.error({ err: coerceError(raw) }, 'stopping failed'));
+    throw error;
+  }
+}
+
+async function compose(options: WorkerOptions, closers: Closers): Promise<WorkerRuntime> {
+  const { config, logger, metrics, hints } = options;
+  const open = (name: string, maxConnections: number, extra: Partial<DatabaseOptions> = {}): Database => {
+    const db = openDatabase({
+      url: config.DATABASE_URL,
+      role: 'millrace_engine',
+      name: `millrace worker ${name}`,
+      maxConnections,
+      queryTimeoutMs: config.DB_QUERY_TIMEOUT_MS,
+      acquireTimeoutMs: 2000,
+      lookUpsOnly: true,
+      onError: (error) => logger.warn({ err: error }, 'a database connection failed'),
+      ...extra,
+    });
+    closers.add(() => db.end());
+    return db;
+  };
+  const db = open('journal', config.DB_MAX_OPEN_CONNS - CLAIM_CONNECTIONS - LEASE_CONNECTIONS);
+  const claimDb = open('claims', CLAIM_CONNECTIONS, { synchronousCommit: 'off' });
+  const leaseDb = open('leases', LEASE_CONNECTIONS, {
+    synchronousCommit: 'off',
+    queryTimeoutMs: Math.min(config.DB_QUERY_TIMEOUT_MS, config.LEASE_MS / 4),
+  });
+  await checkStorage(db);
+  const clock = createDatabaseClock(db);
+  await clock.sync();
+
+  const onError = (message: string) => (error: Error) => logger.warn({ err: error }, message);
+  const egress = createEgressClient({ allowPrivate: config.EGRESS_ALLOW_PRIVATE });
+  closers.add(() => egress.close());
+  const credentials = createCredentialReader({
+    db,
+    cipher: createCipher({ current: config.ENCRYPTION_KEY }),
+  });
+  const leases = createLeaseKeeper({
+    db: leaseDb,
+    leaseMs: config.LEASE_MS,
+    heartbeatMs: Math.min(config.HEARTBEAT_MS, Math.floor(config.LEASE_MS / 3)),
+    onError: onError('a heartbeat failed'),
+    onLost: () => metrics.leaseLosses.inc({ side: 'lost' }),
+  });
+  const slots = createSlots(config.WORKER_CONCURRENCY);
+  const dispatcher: Dispatcher = createDispatcher({
+    db: claimDb,
+    engine: () => engine,
+    slots,
+    now: clock.now,
+    hintsHealthy: () => hints?.healthy() ?? false,
+    pollMs: config.POLL_MS,
+    pollWithoutHintsMs: config.POLL_WITHOUT_HINTS_MS,
+    logger,
+  });
+  const engine: Engine = createEngine({
+    executors: createExecutors({ egress, readCredential: credentials.read }),
+    journal: createJournalWriter({
+      db,
+      onBatch: (size) => metrics.journalBatchSize.observe(size),
+      onRetry: onError('a journal write failed and is repeated'),
+    }),
+    db,
+    claimDb,
+    leases,
+    leaseMs: config.LEASE_MS,
+    slots,
+    now: clock.now,
+    random: Math.random,
+    metrics,
+    logger,
+    loadWorkflow: createWorkflowLoader(db, {
+      defaultTimeoutMs: config.MAX_WORKFLOW_EXECUTION_TIME * 1000,
+      defaultStepTimeoutMs: config.WORKFLOW_TIMEOUT * 1000,
+    }),
+    onWaiting: (dueAtMs) => dispatcher.wakeAt(dueAtMs),
+    onFree: () => dispatcher.slotFreed(),
+    onPassedOver: () => dispatcher.passedOver(),
+  });
+  const maintenance = createMaintenance({ db, clock, metrics, logger, dedupeWindowMs: config.DEDUPE_WINDOW });
+
+  let draining = false;
+  const admin = createAdminHandler({
+    checks: {
+      database: async () => {
+        await claimDb.query('select 1');
+        return undefined;
+      },
+    },
+    isDraining: () => draining,
+    metrics: metrics.registry,
+    onCheckFailed: (check, error) => logger.warn({ err: error, check }, 'a readiness check failed'),
+  });
+  const server = createServer((req, res) => {
+    admin(req, res).then(
+      (handled) => {
+        if (!handled) res.writeHead(404).end();
+      },
+      (raw: unknown) => {
+        logger.error({ err: coerceError(raw) }, 'a health request failed');
+        res.destroy();
+      },
+    );
+  });
+  const port = await listen(server, config.WORKER_PORT, config.LISTEN_HOST, 'WORKER_PORT');
+  closers.add(() => closeServer(server, HTTP_GRACE_MS));
+
+  leases.start();
+  maintenance.start();
+  dispatcher.start();
+  await hints?.start(engine.offer);
+  logger.info({ port, concurrency: slots.capacity }, 'worker started');
+
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    draining = true;
+    logger.info({ active: slots.active() }, 'worker stops taking work');
+    await hints?.stop();
+    await dispatcher.stop();
+    await engine.drain(config.SHUTDOWN_GRACE_MS);
+    leases.stop();
+    await maintenance.stop();
+    await closers.closeAll();
+    logger.info('worker stopped');
+  };
+  return { port, stop: () => (stopped ??= stop()) };
+}
