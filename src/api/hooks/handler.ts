@@ -227,6 +227,7 @@ async function answerWithResult(deps: HooksDeps, received: Received, outcome: In
           outcome.executionId,
           deps.now() + endpoint.trigger.waitMs,
           AbortSignal.any([gone.signal, deps.stopping]),
+          'answered',
         );
   answerResult(res, outcome, snapshot);
 }

@@ -13,9 +13,10 @@ export interface ExecutionSnapshot {
 }
 
 /**
- * Waits for an execution to end, or for what its `respond` step says.
+ * Waits for an execution to end.
  *
  * @param untilMs by the database's clock
+ * @param waitFor `answered`: what its `respond` step says is enough
  * @returns the execution as it is then; undefined when it had not ended in time, `signal` was aborted, or it does not exist
  */
 export type WatchExecution = (
@@ -23,6 +24,7 @@ export type WatchExecution = (
   id: string,
   untilMs: number,
   signal: AbortSignal,
+  waitFor: 'ended' | 'answered',
 ) => Promise<ExecutionSnapshot | undefined>;
 
 export interface ExecutionWatcher {
@@ -34,6 +36,7 @@ interface Watched {
   readonly id: string;
   readonly tenantId: string;
   readonly untilMs: number;
+  readonly waitFor: 'ended' | 'answered';
   readonly resolve: (snapshot: ExecutionSnapshot | undefined) => void;
 }
 
@@ -69,7 +72,7 @@ export function createExecutionWatcher(
       for (const entry of asked) {
         const found = snapshots.get(entry.id);
         if (found === undefined || found.tenantId !== entry.tenantId) settle(entry, undefined);
-        else if (isTerminal(found.snapshot.state) || found.snapshot.responseJson !== null) {
+        else if (isOver(entry, found.snapshot)) {
           settle(entry, found.snapshot);
         }
       }
@@ -81,13 +84,13 @@ export function createExecutionWatcher(
   };
 
   return {
-    watch: (tenantId, id, untilMs, signal) =>
+    watch: (tenantId, id, untilMs, signal, waitFor) =>
       new Promise((resolve) => {
         if (signal.aborted) {
           resolve(undefined);
           return;
         }
-        const entry: Watched = { id, tenantId, untilMs, resolve };
+        const entry: Watched = { id, tenantId, untilMs, waitFor, resolve };
         watched.add(entry);
         signal.addEventListener('abort', () => settle(entry, undefined), { once: true });
         timer ??= setTimeout(() => void look(), LOOK_EVERY_MS);
@@ -98,6 +101,9 @@ export function createExecutionWatcher(
     },
   };
 }
+
+const isOver = ({ waitFor }: Watched, { state, responseJson }: ExecutionSnapshot): boolean =>
+  isTerminal(state) || (waitFor === 'answered' && responseJson !== null);
 
 async function readSnapshots(
   db: Queryable,

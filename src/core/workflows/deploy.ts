@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import type { CredentialCipher } from '../credentials/cipher.ts';
 import { existingCredentials } from '../credentials/store.ts';
@@ -6,6 +5,7 @@ import { withTenant, type Database } from '../db/database.ts';
 import { contentHash } from '../definition/content-hash.ts';
 import type { WorkflowDocument } from '../definition/document.ts';
 import { WORKFLOW_FORMAT } from '../definition/format.ts';
+import { makeEndpointId } from '../deliveries/endpoints.ts';
 import { appError, type Problem } from '../errors/app-error.ts';
 import type { JsonObject } from '../json.ts';
 import { checkWorkflow } from './check.ts';
@@ -202,9 +202,6 @@ async function lockOrInsert(db: pg.PoolClient, tenantId: string, name: string): 
   if (made === undefined) throw appError('unavailable', { args: [1], retryAfterS: 1 });
   return { id: made.id, current: made };
 }
-
-/** 160 random bits, in lower case: it is all that protects an endpoint without a signature. */
-const makeEndpointId = (): string => randomBytes(20).toString('hex');
 
 const webhookNames = (document: WorkflowDocument): readonly string[] =>
   Object.entries(document.triggers).flatMap(([name, trigger]) => ('webhook' in trigger ? [name] : []));
