@@ -1,5 +1,6 @@
 import type { Expression, ExpressionLimits, Scope } from '../expressions/types.ts';
 import type { JsonObject, JsonValue } from '../json.ts';
+import type { VerifyConfig } from '../triggers/verify/schemas.ts';
 
 /**
  * The runtime form of a workflow: what the API and the worker run. {@link CompiledWorkflow} is made once per version by
@@ -146,8 +147,8 @@ export type CompiledDedupe =
 export interface CompiledWebhookTrigger {
   readonly type: 'webhook';
   readonly name: string;
-  /** As the document says it; see core/triggers/verify. */
-  readonly verify: WebhookVerify;
+  /** With its defaults; see core/triggers/verify. */
+  readonly verify: VerifyConfig;
   /** Accepts only when it is `true`. In scope: {@link WEBHOOK_NAMES}. */
   readonly filter: Expression | undefined;
   readonly respond: 'accepted' | 'result';
@@ -155,9 +156,6 @@ export interface CompiledWebhookTrigger {
   readonly waitMs: number;
   readonly dedupe: CompiledDedupe;
 }
-
-/** One of the `verify` schemes. */
-export type WebhookVerify = JsonObject & { readonly scheme: string };
 
 export interface CompiledManualTrigger {
   readonly type: 'manual';
@@ -180,7 +178,7 @@ export interface CompiledWorkflow {
   readonly timeoutMs: number;
   /** `config` in scope. */
   readonly config: JsonObject;
-  /** What a manual start's input must match; see `checkInput` in input-schema.ts. */
+  /** What a manual start's input must match; see `checkInput` in input-check.ts. */
   readonly inputSchema: JsonObject | boolean | undefined;
 }
 

@@ -1,0 +1,76 @@
+import { isRecord } from '../json.ts';
+import { z } from '../zod.ts';
+import { templateField } from './fields.ts';
+import { preview, type Finding, type Path } from './findings.ts';
+import { says } from './zod-findings.ts';
+
+/** Header maps of `http` and `respond`. */
+
+/** RFC 9110, section 5.6.2: `token`. */
+export const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
+/** RFC 9110, section 5.5, without obs-text: no line can be smuggled in. */
+const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
+
+/** They frame the message or the connection, and are the HTTP stack's to write. */
+const RESERVED = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+export const headersField = z.record(z.string(), templateField, {
+  error: says(
+    'must be an object of header names and values',
+    'write `headers: { accept: application/json }`',
+  ),
+});
+
+export const isSendableHeader = (name: string, value: string): boolean =>
+  TOKEN.test(name) && !RESERVED.has(name.toLowerCase()) && FIELD_VALUE.test(value);
+
+/** What is known of a header map before its templates are rendered. */
+export function checkHeaders(headers: unknown, path: Path): readonly Finding[] {
+  if (!isRecord(headers)) return [];
+  return Object.entries(headers).flatMap(([name, value]) => checkHeader(name, value, [...path, name]));
+}
+
+function checkHeader(name: string, value: unknown, path: Path): readonly Finding[] {
+  if (!TOKEN.test(name)) {
+    const message = `${preview(name)} is not a header name`;
+    return [
+      {
+        path,
+        at: 'key',
+        code: 'invalid_value',
+        message,
+        fix: 'use letters, digits and dashes, without a colon',
+      },
+    ];
+  }
+  if (RESERVED.has(name.toLowerCase())) {
+    const message = `the header \`${name}\` is written by Millrace itself`;
+    return [{ path, at: 'key', code: 'invalid_value', message, fix: 'remove it' }];
+  }
+  if (typeof value === 'object' && value !== null) {
+    const message = `the header \`${name}\` must be text, a number or true or false, got ${preview(value)}`;
+    return [
+      { path, code: 'invalid_value', message, fix: 'write one text; separate several values by commas' },
+    ];
+  }
+  // What stands inside `${{ }}` is checked when it is rendered.
+  if (typeof value === 'string' && !value.includes('${{') && !FIELD_VALUE.test(value)) {
+    const message = `the header \`${name}\` has characters that no header can carry: ${preview(value)}`;
+    return [
+      { path, code: 'invalid_value', message, fix: 'use printable ASCII on one line; encode the rest' },
+    ];
+  }
+  return [];
+}
