@@ -3,6 +3,7 @@ import { workerKeys } from '../core/config/worker-keys.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createBullConsumer } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
+import type { HintConsumer } from '../core/hints/types.ts';
 import { stopOnSignals } from '../core/lifecycle.ts';
 import { createLogger } from '../core/logger.ts';
 import { describeStartFailure } from '../core/startup.ts';
@@ -16,7 +17,7 @@ async function main(): Promise<void> {
   const config = loadConfig(workerKeys, process.env);
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker' });
   const metrics = createMetrics();
-  let hints;
+  let hints: HintConsumer | undefined;
   if (config.REDIS_URL !== undefined) {
     if ((await checkRedis(config.REDIS_URL)) === 'unreachable') {
       logger.warn('Redis cannot be reached; work is found by polling PostgreSQL until it can');

@@ -8,6 +8,7 @@ import type { WatchExecution } from '../../core/executions/watch.ts';
 import type { HintPublisher } from '../../core/hints/types.ts';
 import type { Logger } from '../../core/logger.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
+import { validTraceparent } from '../../core/telemetry/traceparent.ts';
 import { sendProblem, toAppError } from '../http/problem.ts';
 import { readBody } from '../http/read-body.ts';
 import type { BacklogGuard } from './backlog.ts';
@@ -230,11 +231,4 @@ async function answerWithResult(deps: HooksDeps, received: Received, outcome: In
           'answered',
         );
   answerResult(res, outcome, snapshot);
-}
-
-// W3C Trace Context, section 3.2: version 00, and neither id all zero.
-const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
-
-function validTraceparent(header: string | string[] | undefined): string | undefined {
-  return typeof header === 'string' && TRACEPARENT.test(header) ? header : undefined;
 }

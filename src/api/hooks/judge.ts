@@ -1,7 +1,8 @@
 import { parseBody } from '../../core/deliveries/body.ts';
 import type { LiveEndpoint } from '../../core/deliveries/endpoints.ts';
-import { storedHeaders, webhookTrigger, type TriggerValue } from '../../core/deliveries/trigger.ts';
-import { appError, type AppError } from '../../core/errors/app-error.ts';
+import { filterReason, webhookScope } from '../../core/deliveries/filter.ts';
+import { storedHeaders, webhookTrigger } from '../../core/deliveries/trigger.ts';
+import { appError, AppError } from '../../core/errors/app-error.ts';
 import { ExpressionError, type Scope } from '../../core/expressions/types.ts';
 import type { JsonObject } from '../../core/json.ts';
 import { readHeader } from '../../core/triggers/verify/headers.ts';
@@ -93,40 +94,19 @@ function judgeByExpressions(
     headers,
     body: request.body,
   });
-  const scope = webhookScope(endpoint, value);
+  const scope = webhookScope(endpoint.workflow, endpoint.version, value);
   try {
-    if (trigger.filter !== undefined) {
-      const passed = trigger.filter.evaluate(scope);
-      if (passed !== true) {
-        const reason = passed === false ? 'the filter is false' : 'the filter is neither true nor false';
-        return { verdict: 'filtered', headers, reason };
-      }
-    }
+    const reason = trigger.filter && filterReason(trigger.filter, scope);
+    if (reason !== undefined) return { verdict: 'filtered', headers, reason };
   } catch (error) {
-    if (!(error instanceof ExpressionError)) throw error;
-    if (error.code === 'expression_error') return { verdict: 'filtered', headers, reason: error.message };
-    const limit = appError('filter_limit', { args: [error.message] });
-    return { verdict: 'rejected', headers, reason: limit.message, error: limit };
+    if (!(error instanceof AppError)) throw error;
+    return { verdict: 'rejected', headers, reason: error.message, error };
   }
   const dedupeKey =
     trigger.dedupe.type === 'key'
       ? evaluatedKey(trigger.dedupe.key, scope)
       : plainDedupeKey(trigger.dedupe, request, providerKey);
   return { verdict: 'accepted', headers, dedupeKey };
-}
-
-/** The names in scope of a webhook's `filter` and `dedupe.key`. */
-function webhookScope(endpoint: LiveEndpoint, trigger: TriggerValue): Scope {
-  const { body, headers, query, method } = trigger;
-  return {
-    trigger,
-    workflow: { name: endpoint.workflow.name, version: endpoint.version },
-    config: endpoint.workflow.config,
-    body,
-    headers,
-    query,
-    method,
-  };
 }
 
 function evaluatedKey(key: { evaluate(scope: Scope): unknown }, scope: Scope): string | undefined {
