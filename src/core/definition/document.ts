@@ -2,6 +2,7 @@ import type { JsonObject } from '../json.ts';
 import { z } from '../zod.ts';
 import { DAY_MS } from './duration.ts';
 import {
+  anyOf,
   booleanField,
   closed,
   durationField,
@@ -54,7 +55,7 @@ const retryField = closed('must be an object', 'write `retry: { attempts: 5, ini
   max: durationField(0, MAX_RETRY_DELAY_MS, '1m').optional(),
 });
 
-const needField = z.union(
+const needField = anyOf(
   [
     identifierField,
     closed('must be an object', 'write `{ step: <id>, when: always }`', {
@@ -62,12 +63,7 @@ const needField = z.union(
       when: enumField(['success', 'always']).optional(),
     }),
   ],
-  {
-    error: says(
-      'must be the id of a step, or `{ step: <id>, when: always }`',
-      'write the id of an earlier step',
-    ),
-  },
+  says('must be the id of a step, or `{ step: <id>, when: always }`', 'write the id of an earlier step'),
 );
 
 const conditionHint = {

@@ -86,6 +86,25 @@ export const identifierField = nameField(
   'fetch-order',
 );
 
+/** A union of which an object is judged as the member that has one of its keys, so that it hears what is wrong inside. */
+export function anyOf<const O extends readonly [z.ZodType, z.ZodType, ...z.ZodType[]]>(
+  options: O,
+  hint: () => string,
+): z.ZodUnion<O> {
+  return z.union(options, {
+    error: (issue) => {
+      const { input } = issue;
+      if (issue.code !== 'invalid_union' || !isRecord(input)) return hint();
+      const index = options.findIndex(
+        (option) =>
+          option instanceof z.ZodObject && Object.keys(option.shape).some((key) => Object.hasOwn(input, key)),
+      );
+      const issues = issue.errors[index];
+      return issues === undefined ? hint() : carry(findingsOfIssues(issues, input));
+    },
+  });
+}
+
 /** Keys that DESIGN names and this release does not build, with what to do instead. */
 export type NotYet = Readonly<Record<string, string>>;
 
@@ -151,7 +170,7 @@ export function oneKind<const O extends Readonly<Record<string, z.ZodObject>>>(
         )();
       }
       const { input } = issue;
-      const written = kinds.filter((kind) => Object.hasOwn(input, kind));
+      const written = Object.keys(input).filter((key) => kinds.includes(key));
       const branch = Math.max(0, kinds.indexOf(written[0] ?? ''));
       const branchFindings = findingsOfIssues(issue.errors[branch] ?? [], input);
       if (written.length === 1) return carry(branchFindings);

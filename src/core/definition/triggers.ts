@@ -2,7 +2,15 @@ import { isRecord } from '../json.ts';
 import { KNOWN_SCHEMES_NOT_YET, VERIFY_SCHEMES, verifySchema } from '../triggers/verify/schemas.ts';
 import { z } from '../zod.ts';
 import { MINUTE_MS, SECOND_MS } from './duration.ts';
-import { closed, durationField, enumField, expressionField, identifierField, oneKind } from './fields.ts';
+import {
+  anyOf,
+  closed,
+  durationField,
+  enumField,
+  expressionField,
+  identifierField,
+  oneKind,
+} from './fields.ts';
 import type { Finding } from './findings.ts';
 import { TOKEN } from './headers.ts';
 import { TRIGGERS_NOT_YET, WEBHOOK_KEYS_NOT_YET } from './not-yet.ts';
@@ -55,7 +63,7 @@ function schemeFinding(scheme: unknown): Finding {
 }
 
 const headerNameHint = { error: says('must be a header name', 'write a name such as `X-Request-Id`') };
-const dedupeField = z.union(
+const dedupeField = anyOf(
   [
     z.literal(false),
     closed('must be an object', 'write `dedupe: { header: X-Request-Id }`', {
@@ -63,12 +71,10 @@ const dedupeField = z.union(
     }),
     closed('must be an object', 'write `dedupe: { key: body.id }`', { key: expressionField('body.id') }),
   ],
-  {
-    error: says(
-      'must be `{ header: <name> }`, `{ key: <expression> }` or false',
-      'write `dedupe: { header: X-Request-Id }`, or leave it out to use the id that the provider sends',
-    ),
-  },
+  says(
+    'must be `{ header: <name> }`, `{ key: <expression> }` or false',
+    'write `dedupe: { header: X-Request-Id }`, or leave it out to use the id that the provider sends',
+  ),
 );
 
 const webhookField = closed(

@@ -178,7 +178,7 @@ export interface CompiledWorkflow {
   readonly timeoutMs: number;
   /** `config` in scope. */
   readonly config: JsonObject;
-  /** What a manual start's input must match; see `checkInput` in input-check.ts. */
+  /** What a manual start's input must match; see `checkInput` in input-schema.ts. */
   readonly inputSchema: JsonObject | boolean | undefined;
 }
 

@@ -1,5 +1,6 @@
+import { isRecord } from '../json.ts';
 import type { Finding, Path } from './findings.ts';
-import { inputSchemaFindings } from './input-schema.ts';
+import { inputSchemaFindings } from './input-schema-findings.ts';
 import { isKebabName } from './names.ts';
 import { outlineOf, type Outline } from './outline.ts';
 import { KINDS } from './steps/kinds.ts';
@@ -69,7 +70,7 @@ function inputFindings({ root, triggers }: Outline): readonly Finding[] {
   if (!Object.hasOwn(root, 'inputSchema')) return [];
   const path = ['inputSchema'];
   const isManual = ({ raw }: { readonly raw: unknown }): boolean =>
-    typeof raw === 'object' && raw !== null && 'manual' in raw;
+    isRecord(raw) && Object.hasOwn(raw, 'manual');
   const noEffect: Finding = {
     path,
     at: 'key',
@@ -78,7 +79,8 @@ function inputFindings({ root, triggers }: Outline): readonly Finding[] {
     fix: 'add `triggers: { manual: { manual: {} } }`, or remove it',
   };
   return [
-    ...below(path, inputSchemaFindings(root.inputSchema)),
+    // What is no schema at all the document's schema says already.
+    ...(isRecord(root.inputSchema) ? below(path, inputSchemaFindings(root.inputSchema)) : []),
     ...(triggers.some(isManual) ? [] : [noEffect]),
   ];
 }
