@@ -7,7 +7,7 @@ export type Scope = Readonly<Record<string, unknown>>;
 export interface ExpressionLimits {
   /** Wall time in milliseconds. */
   readonly timeMs: number;
-  /** Steps of comprehensions and calls, so that the bound does not depend on the machine's speed. */
+  /** Steps of loops and calls, each about a microsecond, so that the bound does not depend on the machine's speed. */
   readonly maxSteps: number;
   /** Size of the result, as JSON, in bytes. */
   readonly maxOutputBytes: number;
@@ -31,7 +31,7 @@ export interface Expression {
 
 /** A JSON value whose strings may hold `${{ }}`, compiled. A string that is exactly one `${{ }}` keeps its type. */
 export interface Template {
-  /** True when nothing in it depends on the scope; `render` then returns the value as it is. */
+  /** True when nothing in it is evaluated; `render` then returns the value as it is (`$${{` unescaped). */
   readonly isConstant: boolean;
   readonly names: ReadonlySet<string>;
   readonly stepIds: ReadonlySet<string>;
@@ -45,6 +45,8 @@ export interface ExpressionProblem {
   readonly fix: string;
   /** 0-based offset into the string that was compiled. */
   readonly offset: number;
+  /** Of a template: the keys and indices that lead to that string; empty when the template is the string itself. */
+  readonly path?: readonly (string | number)[];
 }
 
 export type Compiled<T> =
