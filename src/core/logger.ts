@@ -14,7 +14,20 @@ export function createLogger(options: {
   readonly destination?: 1 | 2;
 }): Logger {
   return pino(
-    { level: options.level, name: options.name, timestamp: pino.stdTimeFunctions.isoTime },
+    {
+      level: options.level,
+      name: options.name,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: describeError },
+    },
     pino.destination({ fd: options.destination ?? 1, sync: true }),
   );
+}
+
+/** pg hangs the whole connection, with the statements that it prepared, on an error of an idle one. */
+function describeError(error: Error): object {
+  const { client: _, ...rest } = pino.stdSerializers.err(error) as pino.SerializedError & {
+    client?: unknown;
+  };
+  return rest;
 }

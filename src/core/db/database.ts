@@ -73,7 +73,11 @@ export function openDatabase(options: DatabaseOptions): Database {
       );
     },
   });
-  pool.on('error', options.onError);
+  let ending = false;
+  // A pool has ended before its sockets have: what they hear from a server that stops as well is no news.
+  pool.on('error', (error) => {
+    if (!ending) options.onError(error);
+  });
 
   const withConnection = async <T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
     const client = await pool.connect();
@@ -107,7 +111,10 @@ export function openDatabase(options: DatabaseOptions): Database {
         return result;
       }),
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-    end: () => pool.end(),
+    end: () => {
+      ending = true;
+      return pool.end();
+    },
   };
 }
 
