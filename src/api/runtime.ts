@@ -86,15 +86,18 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   const db = open('millrace_api', 'rest', config.DB_MAX_OPEN_CONNS - INGEST_CONNECTIONS);
   const ingestDb = open('millrace_ingest', 'ingest', INGEST_CONNECTIONS);
   await checkStorage(db);
-  if (config.MILLRACE_BOOTSTRAP_API_KEY !== undefined) await bootstrap(options, config.MILLRACE_BOOTSTRAP_API_KEY);
+  if (config.MILLRACE_BOOTSTRAP_API_KEY !== undefined)
+    await bootstrap(options, config.MILLRACE_BOOTSTRAP_API_KEY);
 
   const clock = createDatabaseClock(ingestDb);
   await clock.sync();
   const syncTimer = setInterval(() => {
-    clock.sync().then(
-      () => metrics.clockSkew.set(clock.skewMs() / 1000),
-      warn('the database’s clock could not be read'),
-    );
+    clock
+      .sync()
+      .then(
+        () => metrics.clockSkew.set(clock.skewMs() / 1000),
+        warn('the database’s clock could not be read'),
+      );
   }, CLOCK_SYNC_MS);
   closers.add(() => clearInterval(syncTimer));
 
@@ -121,9 +124,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
         const skewMs = Math.abs(clock.skewMs());
         if (skewMs <= MAX_CLOCK_SKEW_MS) return undefined;
         throw appError('database_unfit', {
-          args: [
-            `This clock and the database's are ${Math.round(skewMs / 1000)} s apart; set both by NTP`,
-          ],
+          args: [`This clock and the database's are ${Math.round(skewMs / 1000)} s apart; set both by NTP`],
         });
       },
     },

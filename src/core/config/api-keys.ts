@@ -48,16 +48,22 @@ export const apiKeys = {
     min: 1024,
     max: 67_108_864,
   }),
-  RATE_LIMIT_PER_ENDPOINT: integerKey('Webhooks a second that one endpoint takes, on each replica; 0 is no limit', {
-    default: 0,
-    min: 0,
-    max: 1_000_000,
-  }),
-  RATE_LIMIT_PER_TENANT: integerKey('Webhooks a second that one tenant sends, on each replica; 0 is no limit', {
-    default: 0,
-    min: 0,
-    max: 1_000_000,
-  }),
+  RATE_LIMIT_PER_ENDPOINT: integerKey(
+    'Webhooks a second that one endpoint takes, on each replica; 0 is no limit',
+    {
+      default: 0,
+      min: 0,
+      max: 1_000_000,
+    },
+  ),
+  RATE_LIMIT_PER_TENANT: integerKey(
+    'Webhooks a second that one tenant sends, on each replica; 0 is no limit',
+    {
+      default: 0,
+      min: 0,
+      max: 1_000_000,
+    },
+  ),
   MAX_BACKLOG: integerKey('Waiting executions from which on webhooks are shed with 503', {
     default: 2_000_000,
     min: 1,

@@ -79,8 +79,12 @@ export function choiceKey<const V extends readonly [string, ...string[]]>(
   values: V,
   fallback: V[number],
 ): ConfigKey<V[number]> {
-  const schema = z.enum(values, { error: (issue) => `must be one of ${values.join(', ')}, got ${quote(issue.input)}` });
-  return key(schema.default(fallback as never), description, { defaultText: fallback }) as ConfigKey<V[number]>;
+  const schema = z.enum(values, {
+    error: (issue) => `must be one of ${values.join(', ')}, got ${quote(issue.input)}`,
+  });
+  return key(schema.default(fallback as never), description, { defaultText: fallback }) as ConfigKey<
+    V[number]
+  >;
 }
 
 /** A value of another type, made from the text by `parse`, whose thrown message is shown. */
@@ -106,7 +110,10 @@ export function parsedKey<T>(
         return z.NEVER;
       }
     });
-  return key(schema as z.ZodType<T>, description, { ...options, defaultText: options.defaultText ?? options.default });
+  return key(schema as z.ZodType<T>, description, {
+    ...options,
+    defaultText: options.defaultText ?? options.default,
+  });
 }
 
 function quote(input: unknown): string {

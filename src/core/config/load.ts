@@ -30,12 +30,7 @@ export function loadConfig<K extends ConfigKeys>(keys: K, env: Environment): Con
   return Object.freeze(values) as ConfigOf<K>;
 }
 
-function readValue(
-  name: string,
-  secret: boolean,
-  env: Environment,
-  problems: Problem[],
-): string | undefined {
+function readValue(name: string, secret: boolean, env: Environment, problems: Problem[]): string | undefined {
   const direct = env[name] === '' ? undefined : env[name];
   const file = secret ? env[`${name}_FILE`] : undefined;
   if (file === undefined || file === '') return direct;

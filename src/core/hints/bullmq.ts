@@ -88,7 +88,9 @@ export function createBullPublisher(options: BullHintsOptions): HintPublisher {
 }
 
 /** Takes hints from BullMQ, `concurrency` at a time. */
-export function createBullConsumer(options: BullHintsOptions & { readonly concurrency: number }): HintConsumer {
+export function createBullConsumer(
+  options: BullHintsOptions & { readonly concurrency: number },
+): HintConsumer {
   // BullMQ wants a connection that waits for its commands; our health comes from one that does not.
   const health = openRedis(options.url, () => {});
   let connection: Redis | undefined;

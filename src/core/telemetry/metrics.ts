@@ -24,7 +24,12 @@ export function createMetrics() {
   return {
     registry,
     deliveries: counter('deliveries_total', 'Webhook requests by what became of them', ['outcome']),
-    ingestBatchSize: histogram('ingest_batch_size', 'Deliveries that shared one commit', [], [1, 2, 5, 10, 20, 50, 100, 200]),
+    ingestBatchSize: histogram(
+      'ingest_batch_size',
+      'Deliveries that shared one commit',
+      [],
+      [1, 2, 5, 10, 20, 50, 100, 200],
+    ),
     httpRequestDuration: histogram('http_request_duration_seconds', 'Time to answer a request', [
       'route',
       'status',
@@ -37,7 +42,12 @@ export function createMetrics() {
     activeExecutions: gauge('active_executions', 'Executions that this worker advances right now'),
     leaseLosses: counter('lease_losses_total', 'Leases that expired or were taken over', ['side']),
     hints: counter('hints_total', 'Hints by what became of them', ['outcome']),
-    journalBatchSize: histogram('journal_batch_size', 'Journal writes that shared one commit', [], [1, 2, 5, 10, 20, 50, 100, 200]),
+    journalBatchSize: histogram(
+      'journal_batch_size',
+      'Journal writes that shared one commit',
+      [],
+      [1, 2, 5, 10, 20, 50, 100, 200],
+    ),
     defaultPartitionRows: gauge(
       'default_partition_rows',
       'Rows outside all dated partitions; anything but 0 wants a look',

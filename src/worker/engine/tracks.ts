@@ -51,7 +51,7 @@ export function createTracks(
       restored,
       state: isStepTerminal(restored.state) ? restored.state : 'pending',
       output: restored.output ?? null,
-      error: restored.error,
+      error: isStepTerminal(restored.state) ? restored.error : undefined,
       units: undefined,
       active: 0,
     };
