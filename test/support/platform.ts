@@ -25,10 +25,15 @@ export interface ApiClient {
   readonly base: string;
   call(method: string, path: string, body?: JsonValue, headers?: Record<string, string>): Promise<Reply>;
   /** Deploys, and gives the path of the first webhook. */
-  deploy(definition: string): Promise<{ readonly name: string; readonly version: number; readonly hook: string }>;
+  deploy(
+    definition: string,
+  ): Promise<{ readonly name: string; readonly version: number; readonly hook: string }>;
   post(hook: string, body: JsonValue | Buffer, headers?: Record<string, string>): Promise<Reply>;
   /** Waits for an execution to end. */
-  finished(id: string, timeoutMs?: number): Promise<JsonObject & { readonly state: string; readonly output: JsonValue }>;
+  finished(
+    id: string,
+    timeoutMs?: number,
+  ): Promise<JsonObject & { readonly state: string; readonly output: JsonValue }>;
 }
 
 /** A client of the API, as an outsider would write one. */
@@ -59,7 +64,8 @@ export function createApiClient(base: string, key = API_KEY): ApiClient {
     async deploy(definition) {
       const name = /^name: *(\S+)/m.exec(definition)?.[1] ?? '';
       const reply = await call('PUT', `/api/v1/workflows/${name}`, { definition, files: {} });
-      if (reply.status !== 200 && reply.status !== 201) throw new Error(`deploy: ${reply.status} ${reply.text}`);
+      if (reply.status !== 200 && reply.status !== 201)
+        throw new Error(`deploy: ${reply.status} ${reply.text}`);
       const trigger = (reply.data.triggers as { type: string; endpointId: string }[]).find(
         ({ type }) => type === 'webhook',
       );

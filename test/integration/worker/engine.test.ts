@@ -287,8 +287,13 @@ ${webhook}
 steps: [{ id: shape, forEach: trigger.body.list, transform: item }]
 output: steps.shape.output
 `;
-    expect(await run(definition('each-empty'), { list: [] })).toMatchObject({ state: 'succeeded', output: [] });
-    expect(await run(definition('each-odd'), { list: 7 })).toMatchObject({ error: { code: 'invalid_input' } });
+    expect(await run(definition('each-empty'), { list: [] })).toMatchObject({
+      state: 'succeeded',
+      output: [],
+    });
+    expect(await run(definition('each-odd'), { list: 7 })).toMatchObject({
+      error: { code: 'invalid_input' },
+    });
   });
 });
 
