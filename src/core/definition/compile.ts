@@ -45,7 +45,9 @@ const DEFAULT_PARALLELISM = 10;
  *
  * @throws Error for a document that is not valid in this release
  */
-export function compileWorkflow(document: WorkflowDocument, options: CompileOptions = {}): CompiledWorkflow {
+export function compileWorkflow(source: WorkflowDocument, options: CompileOptions = {}): CompiledWorkflow {
+  // Constants reach every execution as they stand here.
+  const document = deepFreeze(structuredClone(source));
   const stepIndex = new Map(document.steps.map(({ id }, index) => [id, index]));
   const needs = document.steps.map((step) => compileNeeds(step, stepIndex));
   const dependents: readonly number[][] = document.steps.map(() => []);
@@ -166,4 +168,10 @@ function compileDedupe(
   if (dedupe === false) return { type: 'off' };
   if ('header' in dedupe) return { type: 'header', header: dedupe.header.toLowerCase() };
   return { type: 'key', key: compiledExpression(dedupe.key, WEBHOOK_NAMES) };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  for (const item of Object.values(value)) deepFreeze(item);
+  return Object.freeze(value);
 }

@@ -12,7 +12,7 @@ export const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
 
 /** They frame the message or the connection, and are the HTTP stack's to write. */
-const RESERVED = new Set([
+const FRAMING = [
   'connection',
   'content-length',
   'expect',
@@ -24,6 +24,18 @@ const RESERVED = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
+];
+/** Every request of a step carries an `Idempotency-Key` of its own. */
+export const RESERVED_IN_REQUESTS: ReadonlySet<string> = new Set([...FRAMING, 'idempotency-key']);
+/** What an answer under the platform's own host name must not change: cookies and the browser's rules for that host. */
+export const RESERVED_IN_RESPONSES: ReadonlySet<string> = new Set([
+  ...FRAMING,
+  'clear-site-data',
+  'content-security-policy',
+  'service-worker-allowed',
+  'set-cookie',
+  'strict-transport-security',
+  'x-content-type-options',
 ]);
 
 export const headersField = z.record(z.string(), templateField, {
@@ -33,16 +45,27 @@ export const headersField = z.record(z.string(), templateField, {
   ),
 });
 
-export const isSendableHeader = (name: string, value: string): boolean =>
-  TOKEN.test(name) && !RESERVED.has(name.toLowerCase()) && FIELD_VALUE.test(value);
+export const isSendableHeader = (name: string, value: string, reserved: ReadonlySet<string>): boolean =>
+  TOKEN.test(name) && !reserved.has(name.toLowerCase()) && FIELD_VALUE.test(value);
 
 /** What is known of a header map before its templates are rendered. */
-export function checkHeaders(headers: unknown, path: Path): readonly Finding[] {
+export function checkHeaders(
+  headers: unknown,
+  path: Path,
+  reserved: ReadonlySet<string>,
+): readonly Finding[] {
   if (!isRecord(headers)) return [];
-  return Object.entries(headers).flatMap(([name, value]) => checkHeader(name, value, [...path, name]));
+  return Object.entries(headers).flatMap(([name, value]) =>
+    checkHeader(name, value, { path: [...path, name], reserved }),
+  );
 }
 
-function checkHeader(name: string, value: unknown, path: Path): readonly Finding[] {
+interface HeaderPlace {
+  readonly path: Path;
+  readonly reserved: ReadonlySet<string>;
+}
+
+function checkHeader(name: string, value: unknown, { path, reserved }: HeaderPlace): readonly Finding[] {
   if (!TOKEN.test(name)) {
     const message = `${preview(name)} is not a header name`;
     return [
@@ -55,8 +78,8 @@ function checkHeader(name: string, value: unknown, path: Path): readonly Finding
       },
     ];
   }
-  if (RESERVED.has(name.toLowerCase())) {
-    const message = `the header \`${name}\` is written by Millrace itself`;
+  if (reserved.has(name.toLowerCase())) {
+    const message = `the header \`${name}\` is for Millrace alone to set`;
     return [{ path, at: 'key', code: 'invalid_value', message, fix: 'remove it' }];
   }
   if (typeof value === 'object' && value !== null) {

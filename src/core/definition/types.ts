@@ -85,7 +85,7 @@ export interface CompiledHttp {
   readonly headers: Value | undefined;
   /** As `headers`; a list repeats the parameter. */
   readonly query: Value | undefined;
-  /** A string is sent as it is, null sends none, anything else is sent as JSON. */
+  /** A string is sent as it is, anything else as JSON. */
   readonly body: Value | undefined;
   /** Statuses ≥ 400 that are no failure; see `isOkStatus` in steps/http.ts. */
   readonly okStatus: readonly StatusRange[];

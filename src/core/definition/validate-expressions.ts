@@ -17,7 +17,8 @@ export const MAX_EXPRESSIONS = 5_000;
 /** A string that is evaluated, and what it may name. */
 interface Evaluated {
   readonly path: Path;
-  readonly type: Site['type'];
+  /** `key`: a key that looks like a template, which is never evaluated. */
+  readonly type: Site['type'] | 'key';
   readonly text: string;
   readonly names: readonly string[];
   /** The step it belongs to; none: it may read every step. */
@@ -68,22 +69,32 @@ function placed(
   step: OutlinedStep | undefined,
 ): readonly Evaluated[] {
   return sites.flatMap(({ path, type, value }) =>
-    stringsIn(value, [...base, ...path]).flatMap(([at, text]) =>
-      type === 'template' && !text.includes('${{') ? [] : [{ path: at, type, text, names, step }],
-    ),
+    stringsIn(value, [...base, ...path])
+      .filter(({ text }) => type === 'expression' || text.includes('${{'))
+      .map(({ isKey, ...string }) => ({ ...string, type: isKey ? 'key' : type, names, step })),
   );
 }
 
-function stringsIn(value: unknown, path: Path): readonly (readonly [Path, string])[] {
-  if (typeof value === 'string') return [[path, value]];
+interface FoundString {
+  readonly path: Path;
+  readonly text: string;
+  readonly isKey: boolean;
+}
+
+function stringsIn(value: unknown, path: Path): readonly FoundString[] {
+  if (typeof value === 'string') return [{ path, text: value, isKey: false }];
   if (Array.isArray(value)) return value.flatMap((item, index) => stringsIn(item, [...path, index]));
   if (!isRecord(value)) return [];
-  return Object.entries(value).flatMap(([key, item]) => stringsIn(item, [...path, key]));
+  return Object.entries(value).flatMap(([key, item]) => [
+    { path: [...path, key], text: key, isKey: true },
+    ...stringsIn(item, [...path, key]),
+  ]);
 }
 
 function findingsOf(evaluated: Evaluated, outline: Outline): readonly Finding[] {
   const { path, type, text, names, step } = evaluated;
   if (text === '') return []; // the schema says so already
+  if (type === 'key') return keyFindings(path, text);
   if (type === 'expression' && text.includes('${{')) return [wrappedExpression(path, text)];
   const compiled: Compiled<Pick<Expression, 'names' | 'stepIds'>> =
     type === 'expression' ? compileExpression(text, { names }) : compileTemplate(text, { names });
@@ -115,6 +126,18 @@ const anyStep = (path: Path, text: string): Finding => ({
   message: 'a step has to be read by its id',
   fix: 'write `steps.<id>` or `steps["<id>"]`, with the id as it stands under `steps:`',
 });
+
+function keyFindings(path: Path, key: string): readonly Finding[] {
+  const compiled = compileTemplate({ [key]: null }, { names: [] });
+  if (compiled.ok) return [];
+  return compiled.problems.map(({ message, fix }) => ({
+    path,
+    at: 'key',
+    code: 'invalid_expression',
+    message,
+    fix,
+  }));
+}
 
 function wrappedExpression(path: Path, text: string): Finding {
   const inner = /^\s*\$\{\{(.*)\}\}\s*$/s.exec(text)?.[1]?.trim();

@@ -66,23 +66,9 @@ function credentialFindings(
 const usesBelow = (base: Path, uses: readonly CredentialUse[]): readonly CredentialUse[] =>
   uses.map(({ path, name }) => ({ path: [...base, ...path], name }));
 
-function inputFindings({ root, triggers }: Outline): readonly Finding[] {
-  if (!Object.hasOwn(root, 'inputSchema')) return [];
-  const path = ['inputSchema'];
-  const isManual = ({ raw }: { readonly raw: unknown }): boolean =>
-    isRecord(raw) && Object.hasOwn(raw, 'manual');
-  const noEffect: Finding = {
-    path,
-    at: 'key',
-    code: 'no_effect',
-    message: '`inputSchema` has no effect: it is for manual starts, and there is no manual trigger',
-    fix: 'add `triggers: { manual: { manual: {} } }`, or remove it',
-  };
-  return [
-    // What is no schema at all the document's schema says already.
-    ...(isRecord(root.inputSchema) ? below(path, inputSchemaFindings(root.inputSchema)) : []),
-    ...(triggers.some(isManual) ? [] : [noEffect]),
-  ];
+function inputFindings({ root }: Outline): readonly Finding[] {
+  // What is no schema at all the document's schema says already.
+  return isRecord(root.inputSchema) ? below(['inputSchema'], inputSchemaFindings(root.inputSchema)) : [];
 }
 
 /** What is allowed and yet probably not meant; of documents without problems. */

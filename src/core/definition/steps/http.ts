@@ -3,7 +3,7 @@ import { isRecord } from '../../json.ts';
 import { z } from '../../zod.ts';
 import { booleanField, closed, credentialField, enumField, integerField, templateField } from '../fields.ts';
 import { preview, type Finding } from '../findings.ts';
-import { checkHeaders, headersField } from '../headers.ts';
+import { checkHeaders, headersField, RESERVED_IN_REQUESTS } from '../headers.ts';
 import { isKebabName } from '../names.ts';
 import { HTTP_METHODS, type CompiledHttp, type StatusRange } from '../types.ts';
 import { says } from '../zod-findings.ts';
@@ -74,7 +74,13 @@ export const http = defineKind({
     ];
   },
   check: (body) =>
-    isRecord(body) ? [...checkUrl(body), ...checkBody(body), ...checkHeaders(body.headers, ['headers'])] : [],
+    isRecord(body)
+      ? [
+          ...checkUrl(body),
+          ...checkBody(body),
+          ...checkHeaders(body.headers, ['headers'], RESERVED_IN_REQUESTS),
+        ]
+      : [],
   compile: (body, values): CompiledHttp => {
     const relative = relativeUrl(body.url);
     const optional = (json: unknown) => (json === undefined ? undefined : values.template(json));

@@ -31,6 +31,7 @@ describe('renderRespond', () => {
     [{ status: '${{ trigger.x }}' }, 200.5],
     [{ headers: { 'X-Id': '${{ trigger.x }}' } }, 'a\r\nSet-Cookie: b'],
     [{ headers: { 'X-Id': '${{ trigger.x }}' } }, 'é'],
+    [{ headers: { 'Set-Cookie': '${{ trigger.x }}' } }, 'session=stolen'],
     [{ headers: { 'X-Id': '${{ trigger.x }}' } }, { a: 1 }],
   ])('refuses %j with %j, for good', (body, x) => {
     const attempt = () => render(body, { x });

@@ -4,7 +4,7 @@ import type { Scope } from '../../expressions/types.ts';
 import { z } from '../../zod.ts';
 import { closed, integerField, templateField } from '../fields.ts';
 import { preview } from '../findings.ts';
-import { headersField, checkHeaders, isSendableHeader } from '../headers.ts';
+import { checkHeaders, headersField, isSendableHeader, RESERVED_IN_RESPONSES } from '../headers.ts';
 import type { CompiledRespond } from '../types.ts';
 import { says } from '../zod-findings.ts';
 import { defineKind, type Site } from './kind.ts';
@@ -42,7 +42,7 @@ export const respond = defineKind({
       : [],
   credentials: () => [],
   check: (body, { answersSenders }) => [
-    ...(isRecord(body) ? checkHeaders(body.headers, ['headers']) : []),
+    ...(isRecord(body) ? checkHeaders(body.headers, ['headers'], RESERVED_IN_RESPONSES) : []),
     ...(answersSenders
       ? []
       : [
@@ -80,7 +80,7 @@ export function renderRespond(step: CompiledRespond, scope: Scope): RenderedResp
   for (const [name, value] of Object.entries(step.headers?.evaluate(scope) ?? {})) {
     if (value === null) continue;
     const text = String(value);
-    if (typeof value === 'object' || !isSendableHeader(name, text)) {
+    if (typeof value === 'object' || !isSendableHeader(name, text, RESERVED_IN_RESPONSES)) {
       throw terminalError(
         'invalid_input',
         `\`respond.headers\`: ${name} cannot be sent as ${preview(value)}`,

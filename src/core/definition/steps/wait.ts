@@ -39,7 +39,7 @@ const untilField = z
 
 export const wait = defineKind({
   kind: 'wait',
-  description: 'Lets time pass without holding a worker; its output is null',
+  description: 'Lets time pass without holding a worker; its output is `{until}`, the time it waited for',
   schema: z.union([
     durationField(0, MAX_WAIT_MS, '5m'),
     closed('must be a duration, `for` or `until`', FIX_FOR, {
