@@ -1,5 +1,6 @@
 import { apiKeys } from '../core/config/api-keys.ts';
 import { loadConfig } from '../core/config/load.ts';
+import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createBullPublisher } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
@@ -15,6 +16,7 @@ const STOP_MARGIN_MS = 5000;
 
 async function main(): Promise<void> {
   const config = loadConfig(apiKeys, process.env);
+  checkProduction(config);
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api' });
   const metrics = createMetrics();
   let hints: HintPublisher | undefined;

@@ -1,5 +1,6 @@
 import { loadConfig } from '../core/config/load.ts';
 import { workerKeys } from '../core/config/worker-keys.ts';
+import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createBullConsumer } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
@@ -15,6 +16,7 @@ const STOP_MARGIN_MS = 5000;
 
 async function main(): Promise<void> {
   const config = loadConfig(workerKeys, process.env);
+  checkProduction(config);
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker' });
   const metrics = createMetrics();
   let hints: HintConsumer | undefined;

@@ -1,4 +1,5 @@
 import { createServer } from 'node:http';
+import { networkInterfaces } from 'node:os';
 import type { ConfigOf } from '../core/config/key.ts';
 import type { workerKeys } from '../core/config/worker-keys.ts';
 import { createCipher } from '../core/credentials/cipher.ts';
@@ -89,7 +90,10 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
   await clock.sync();
 
   const onError = (message: string) => (error: Error) => logger.warn({ err: error }, message);
-  const egress = createEgressClient({ allowPrivate: config.EGRESS_ALLOW_PRIVATE });
+  const egress = createEgressClient({
+    allowPrivate: config.EGRESS_ALLOW_PRIVATE,
+    ownNetworks: ownAddresses(),
+  });
   closers.add(() => egress.close());
   const credentials = createCredentialReader({
     db,
@@ -185,3 +189,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
   };
   return { port, stop: () => (stopped ??= stop()) };
 }
+
+/** This machine's own addresses: a public one is no way to what listens here, either. */
+const ownAddresses = (): readonly string[] =>
+  Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => address));

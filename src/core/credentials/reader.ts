@@ -11,7 +11,7 @@ export interface CredentialReader {
   forget(tenantId: string, name: string): void;
 }
 
-const MAX_AGE_MS = 4000;
+const MAX_AGE_MS = 3000;
 const MAX_ENTRIES = 1000;
 
 export function createCredentialReader(deps: {

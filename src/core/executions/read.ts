@@ -328,3 +328,16 @@ export async function workflowOfExecution(
     ),
   );
 }
+
+/** The ids of an execution's steps, in the document's order; undefined when there is no such execution. @param db within a tenant */
+export async function stepIdsOfExecution(db: Queryable, id: string): Promise<readonly string[] | undefined> {
+  const row = maybeOne(
+    await db.query<{ document: string }>(
+      `select v.document from execution e
+       join workflow_version v on v.workflow_id = e.workflow_id and v.version = e.version
+       where e.id = $1 and e.tenant_id = millrace_tenant()`,
+      [id],
+    ),
+  );
+  return row && stepsOfDocument(JSON.parse(row.document)).map((step) => step.id);
+}

@@ -1,0 +1,45 @@
+import { randomBytes } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import type { AppError } from '../errors/app-error.ts';
+import { checkProduction } from './production.ts';
+
+const good = {
+  ENVIRONMENT: 'production',
+  ENCRYPTION_KEY: randomBytes(32),
+  JWT_SECRET: randomBytes(32).toString('hex'),
+  PUBLIC_URL: 'https://mill.example.com',
+} as const;
+
+const problemsOf = (config: Parameters<typeof checkProduction>[0]): readonly string[] => {
+  try {
+    checkProduction(config);
+    return [];
+  } catch (error) {
+    return (error as AppError).problems.map(({ path }) => path);
+  }
+};
+
+describe('in production', () => {
+  test('random secrets and a public address are fine', () => {
+    expect(problemsOf(good)).toEqual([]);
+  });
+
+  test('typed secrets and local addresses are refused, all at once', () => {
+    const bad = {
+      ...good,
+      ENCRYPTION_KEY: Buffer.alloc(32, 1),
+      JWT_SECRET: 'x'.repeat(40),
+      PUBLIC_URL: 'http://localhost:8080',
+    };
+    expect(problemsOf(bad)).toEqual(['ENCRYPTION_KEY', 'JWT_SECRET', 'PUBLIC_URL']);
+    expect(problemsOf({ ...good, PUBLIC_URL: undefined })).toEqual(['PUBLIC_URL']);
+  });
+
+  test('development takes them', () => {
+    expect(problemsOf({ ENVIRONMENT: 'development', ENCRYPTION_KEY: Buffer.alloc(32) })).toEqual([]);
+  });
+
+  test('a worker has no public address', () => {
+    expect(problemsOf({ ENVIRONMENT: 'production', ENCRYPTION_KEY: randomBytes(32) })).toEqual([]);
+  });
+});
