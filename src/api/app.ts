@@ -1,6 +1,7 @@
 import express, { type Express } from 'express';
 import { appError } from '../core/errors/app-error.ts';
 import type { ApiDeps } from './deps.ts';
+import { createLookHub } from './http/look-hub.ts';
 import { operationRouter } from './http/operation-router.ts';
 import { authenticate, createKeyLookup } from './middleware/authenticate.ts';
 import { cors } from './middleware/cors.ts';
@@ -30,14 +31,21 @@ export function createApp(deps: ApiDeps): Express {
     });
   }
   const keys = createKeyLookup(deps.db);
+  const hub = createLookHub({
+    db: deps.db,
+    maxFollowers: settings.limits.maxStreams,
+    onError: (err) => logger.warn({ err }, 'executions could not be followed'),
+  });
+  const operations = createOperations({
+    forgetKeys: () => keys.forget(),
+    cursorSecret: settings.jwtSecret,
+    hub,
+  });
   app.use(
     '/api/v1',
     cors({ allowedOrigins: settings.corsAllowedOrigins }),
     authenticate({ lookup: keys }),
-    operationRouter(
-      deps,
-      createOperations({ forgetKeys: () => keys.forget(), cursorSecret: settings.jwtSecret }),
-    ),
+    operationRouter(deps, operations),
   );
   app.use(() => {
     throw appError('not_found');

@@ -7,6 +7,8 @@ import type { Role } from '../../core/tenants/roles.ts';
 import type { z } from '../../core/zod.ts';
 import type { ApiDeps } from '../deps.ts';
 
+/** The chapters of the documentation. */
+export type Tag = 'workflows' | 'executions' | 'deliveries' | 'credentials' | 'keys' | 'api';
 export type Method = 'get' | 'put' | 'post' | 'delete';
 
 /** Names in braces of an OpenAPI path: `/workflows/{name}/versions/{n}` → `name | n`. */
@@ -64,7 +66,7 @@ export interface OperationSpec<Path extends string, Query extends z.ZodRawShape,
   readonly method: Method;
   /** Below /api/v1, with parameters in braces. */
   readonly path: Path;
-  readonly tag: string;
+  readonly tag: Tag;
   readonly summary: string;
   /** The least role that may do it. */
   readonly role: Role;
