@@ -36,7 +36,7 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          globalSetup,
+          globalSetup: [...globalSetup, './test/support/build-setup.ts'],
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 120_000,

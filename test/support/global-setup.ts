@@ -18,27 +18,33 @@ declare module 'vitest' {
 }
 
 const TEMPLATE = 'millrace_template';
+const SHARED = Symbol.for('millrace.test-servers');
+
+interface Shared {
+  servers: Promise<Servers> | undefined;
+  users: number;
+}
 
 interface Servers {
   readonly provided: { readonly postgresAdminUrl: string; readonly redisUrl: string };
   stop(): Promise<void>;
 }
 
-// Every project runs this set-up in the same process; they share one pair of servers.
-let shared: Promise<Servers> | undefined;
-let users = 0;
+// Every project runs this set-up in the same process, but in an instance of its own of this module; so what they share
+// hangs on the process's global object.
+const state = ((globalThis as { [SHARED]?: Shared })[SHARED] ??= { servers: undefined, users: 0 });
 
 /** One PostgreSQL with a migrated template, and one Redis, for all test files. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  users += 1;
-  const servers = await (shared ??= startServers());
+  state.users += 1;
+  const servers = await (state.servers ??= startServers());
   project.provide('postgresAdminUrl', servers.provided.postgresAdminUrl);
   project.provide('postgresTemplate', TEMPLATE);
   project.provide('redisUrl', servers.provided.redisUrl);
   return async () => {
-    users -= 1;
-    if (users > 0) return;
-    shared = undefined;
+    state.users -= 1;
+    if (state.users > 0) return;
+    state.servers = undefined;
     await servers.stop();
   };
 }

@@ -110,6 +110,11 @@ async function stopLeftBehind(cluster: Cluster, report: (message: string) => voi
   );
 }
 
+/** Whether `directory` holds a database already. */
+export async function hasCluster(directory: string): Promise<boolean> {
+  return (await readIfThere(join(directory, 'postgres', 'PG_VERSION'))) !== undefined;
+}
+
 /** Makes the cluster unless it is there; an interrupted attempt leaves nothing that looks like one. */
 async function ensureCluster(cluster: Cluster, directory: string, password: string): Promise<void> {
   const version = (await readIfThere(join(cluster.data, 'PG_VERSION')))?.trim();
@@ -168,6 +173,7 @@ async function startServer(cluster: Cluster): Promise<{ child: ChildProcess; por
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
     });
+    startGuard(child);
     const failure = await untilReady(cluster, child);
     await log.close();
     if (failure === undefined) return { child, port };
@@ -229,17 +235,6 @@ function supervise(cluster: Cluster, child: ChildProcess, port: number, password
     if (child.exitCode !== null || child.signalCode !== null) resolve();
     else child.once('exit', () => resolve());
   });
-  const guard = spawn('/bin/sh', ['-c', 'read -r line; kill -INT "$1" 2>/dev/null', 'sh', String(pid)], {
-    cwd: '/',
-    env: ENVIRONMENT,
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  });
-  guard.on('error', () => undefined); // without a shell the next start still recognises what was left behind
-  guard.stdin?.on('error', () => undefined);
-  guard.unref();
-  void ended.then(() => guard.kill('SIGKILL'));
-
   let stopping: Promise<void> | undefined;
   const url = (database: string): string =>
     `postgres://${SUPERUSER}:${encodeURIComponent(password)}@127.0.0.1:${port}/${database}`;
@@ -251,6 +246,25 @@ function supervise(cluster: Cluster, child: ChildProcess, port: number, password
     ensureDatabase: (database) => ensureDatabase(url('postgres'), database),
     stop: () => (stopping ??= stopServer(child, ended)),
   };
+}
+
+/** Shuts the server down when this process dies in any way: the pipe that the guard reads from closes then. */
+function startGuard(server: ChildProcess): void {
+  if (server.pid === undefined) return; // it could not be started; who waits for it says so
+  const guard = spawn(
+    '/bin/sh',
+    ['-c', 'read -r line; kill -INT "$1" 2>/dev/null', 'sh', String(server.pid)],
+    {
+      cwd: '/',
+      env: ENVIRONMENT,
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    },
+  );
+  guard.on('error', () => undefined); // without a shell the next start still recognises what was left behind
+  guard.stdin.on('error', () => undefined);
+  guard.unref();
+  server.once('exit', () => guard.kill('SIGKILL'));
 }
 
 async function stopServer(child: ChildProcess, ended: Promise<void>): Promise<void> {

@@ -1,0 +1,40 @@
+import { EXIT, type ExitCode } from '../cli-error.ts';
+import { formatSpan, formatTable } from '../output.ts';
+import type { Session } from '../session.ts';
+import { executionSummaryShape, pageOf, type ExecutionSummary } from '../shapes.ts';
+
+const PAGE_LIMIT = 100;
+const pageShape = pageOf(executionSummaryShape);
+
+/** `millrace executions`. */
+export async function listExecutions(
+  session: Session,
+  options: { readonly workflow?: string; readonly state?: string; readonly limit: number },
+): Promise<ExitCode> {
+  const items: ExecutionSummary[] = [];
+  let cursor: string | null | undefined;
+  do {
+    const { body: page } = await session.api.request(pageShape, 'GET', '/executions', {
+      query: {
+        workflow: options.workflow,
+        state: options.state,
+        limit: Math.min(options.limit - items.length, PAGE_LIMIT),
+        cursor: cursor ?? undefined,
+      },
+    });
+    items.push(...page.items);
+    cursor = page.nextCursor;
+  } while (cursor !== null && items.length < options.limit);
+  session.show(items, (all) =>
+    formatTable(all, [
+      { title: 'id', value: (row) => row.id },
+      { title: 'workflow', value: (row) => `${row.workflow}@${row.version}` },
+      { title: 'trigger', value: (row) => row.trigger.name },
+      { title: 'state', value: (row) => row.state },
+      { title: 'created', value: (row) => row.createdAt },
+      { title: 'took', value: (row) => formatSpan(row.startedAt, row.finishedAt) },
+      { title: 'error', value: (row) => row.error?.code },
+    ]),
+  );
+  return EXIT.ok;
+}

@@ -1,0 +1,38 @@
+import { EXIT, type ExitCode } from '../cli-error.ts';
+import { explain, formatFinding } from '../problems.ts';
+import type { Session } from '../session.ts';
+import { findingsOf, putWorkflow, type Deployed } from '../workflows.ts';
+import { readWorkflowFile } from '../workflow-file.ts';
+
+interface Verdict {
+  readonly file: string;
+  readonly valid: boolean;
+  readonly errors: readonly unknown[];
+  readonly warnings: readonly unknown[];
+}
+
+/** `millrace validate`: every file is looked at, also after one that is wrong. */
+export async function validate(session: Session, paths: readonly string[]): Promise<ExitCode> {
+  const verdicts: Verdict[] = [];
+  for (const path of paths) verdicts.push(await validateOne(session, path));
+  session.show(verdicts, (all) =>
+    all.map(({ file, valid }) => `${file}: ${valid ? 'valid' : 'not valid'}`).join('\n'),
+  );
+  return verdicts.every(({ valid }) => valid) ? EXIT.ok : EXIT.failure;
+}
+
+async function validateOne(session: Session, path: string): Promise<Verdict> {
+  const file = await readWorkflowFile(session.io, path);
+  let saved: Deployed;
+  try {
+    ({ body: saved } = await putWorkflow(session.api, file, { dryRun: true }));
+  } catch (raw) {
+    const errors = findingsOf(raw);
+    if (errors === undefined) throw raw; // not about the document
+    for (const line of explain(raw, file.path).lines) session.io.say(line);
+    return { file: file.path, valid: false, errors, warnings: [] };
+  }
+  const { warnings } = saved;
+  for (const warning of warnings) session.io.say(`warning: ${formatFinding(warning, file.path)}`);
+  return { file: file.path, valid: true, errors: [], warnings };
+}
