@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto';
 import { parseBody } from '../../core/deliveries/body.ts';
 import type { LiveEndpoint } from '../../core/deliveries/endpoints.ts';
 import { filterReason, webhookScope } from '../../core/deliveries/filter.ts';
-import { storedHeaders, webhookTrigger } from '../../core/deliveries/trigger.ts';
+import { storedHeaders, webhookTrigger, type TriggerValue } from '../../core/deliveries/trigger.ts';
 import { appError, AppError } from '../../core/errors/app-error.ts';
 import { ExpressionError, type Scope } from '../../core/expressions/types.ts';
-import type { JsonObject } from '../../core/json.ts';
+import type { JsonObject, JsonValue } from '../../core/json.ts';
 import { readHeader } from '../../core/triggers/verify/headers.ts';
 import type { Handshake, WebhookRequest } from '../../core/triggers/verify/types.ts';
 
@@ -39,9 +40,10 @@ export function judge(endpoint: LiveEndpoint, request: WebhookRequest, deliveryI
     return { verdict: 'rejected', headers, reason: verified.reason, error: appError('signature_invalid') };
   }
   if (verified.handshake !== undefined) return { verdict: 'handshake', handshake: verified.handshake };
-  const contentType = headers['content-type'];
-  const refusal = refuseBody(typeof contentType === 'string' ? contentType : undefined, request.body);
-  if (refusal !== undefined) return { verdict: 'rejected', headers, reason: refusal.message, error: refusal };
+  const parsed = readTriggerBody(headers, request.body);
+  if (parsed instanceof AppError) {
+    return { verdict: 'rejected', headers, reason: parsed.message, error: parsed };
+  }
   if (trigger.filter === undefined && trigger.dedupe.type !== 'key') {
     return {
       verdict: 'accepted',
@@ -49,12 +51,20 @@ export function judge(endpoint: LiveEndpoint, request: WebhookRequest, deliveryI
       dedupeKey: plainDedupeKey(trigger.dedupe, request, verified.dedupeKey),
     };
   }
-  return judgeByExpressions(endpoint, request, deliveryId, headers, verified.dedupeKey);
+  const value = webhookTrigger(trigger.name, deliveryId, request.nowMs, {
+    method: request.method,
+    query: queryOf(request.url),
+    headers,
+    body: parsed.body,
+  });
+  return judgeByExpressions(endpoint, request, value, verified.dedupeKey);
 }
 
-function refuseBody(contentType: string | undefined, body: Buffer): AppError | undefined {
-  const parsed = parseBody(contentType, body);
-  if (parsed.ok) return undefined;
+/** The body as `trigger.body`, or why it is refused. */
+function readTriggerBody(headers: JsonObject, bytes: Buffer): { readonly body: JsonValue } | AppError {
+  const contentType = typeof headers['content-type'] === 'string' ? headers['content-type'] : undefined;
+  const parsed = parseBody(contentType, bytes);
+  if (parsed.ok) return parsed;
   switch (parsed.code) {
     case 'unsupported_content_type':
       return appError('unsupported_content_type', {
@@ -77,23 +87,17 @@ function plainDedupeKey(
   if (dedupe.type === 'provider') return providerKey;
   if (dedupe.type !== 'header') return undefined;
   const read = readHeader(request.rawHeaders, dedupe.header);
-  return read.count === 1 && read.value !== '' ? read.value.slice(0, MAX_KEY_LENGTH) : undefined;
+  return read.count === 1 ? fittingKey(read.value) : undefined;
 }
 
 function judgeByExpressions(
   endpoint: LiveEndpoint,
   request: WebhookRequest,
-  deliveryId: string,
-  headers: JsonObject,
+  value: TriggerValue,
   providerKey: string | undefined,
 ): Judgement {
   const { trigger } = endpoint;
-  const value = webhookTrigger(trigger.name, deliveryId, request.nowMs, {
-    method: request.method,
-    query: queryOf(request.url),
-    headers,
-    body: request.body,
-  });
+  const { headers } = value;
   const scope = webhookScope(endpoint.workflow, endpoint.version, value);
   try {
     const reason = trigger.filter && filterReason(trigger.filter, scope);
@@ -113,13 +117,18 @@ function evaluatedKey(key: { evaluate(scope: Scope): unknown }, scope: Scope): s
   try {
     const value = key.evaluate(scope);
     if (typeof value === 'number') return String(value);
-    // A NUL has no place in a text of PostgreSQL.
-    if (typeof value !== 'string' || value === '' || value.includes('\0')) return undefined;
-    return value.slice(0, MAX_KEY_LENGTH);
+    return typeof value === 'string' ? fittingKey(value) : undefined;
   } catch (error) {
     if (error instanceof ExpressionError) return undefined;
     throw error;
   }
+}
+
+/** A key as it is stored. A long one, or one PostgreSQL's text cannot hold, is hashed, never cut: a false match would lose a delivery. */
+function fittingKey(key: string): string | undefined {
+  if (key === '') return undefined;
+  if (key.length <= MAX_KEY_LENGTH && !key.includes('\0')) return key;
+  return `sha256:${createHash('sha256').update(key).digest('hex')}`;
 }
 
 /** The raw query string of a URL, without the question mark. */

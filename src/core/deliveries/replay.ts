@@ -9,7 +9,7 @@ import { insertExecution } from '../executions/lifecycle.ts';
 import type { JsonObject, JsonValue } from '../json.ts';
 import { parseBody } from './body.ts';
 import { filterReason, webhookScope } from './filter.ts';
-import { webhookTrigger } from './trigger.ts';
+import { storedBody, webhookTrigger } from './trigger.ts';
 
 export interface ReplayRequest {
   readonly id: string;
@@ -53,7 +53,12 @@ export async function replayDelivery(
   const { workflow, trigger } = await loadTrigger(db, original, version);
   const headers = JSON.parse(original.headers) as JsonObject;
   const body = replayedBody(original, headers, request.body);
-  const value = webhookTrigger(trigger.name, ids.deliveryId, nowMs, { ...original, headers, body });
+  const value = webhookTrigger(trigger.name, ids.deliveryId, nowMs, {
+    method: original.method,
+    query: original.query,
+    headers,
+    body: storedBody(headers, body),
+  });
   const reason = trigger.filter && filterReason(trigger.filter, webhookScope(workflow, version, value));
   const rootId = original.root_id ?? original.duplicate_of ?? original.id;
   const replay = { ids, rootId, body, reason };

@@ -1,7 +1,7 @@
 import type { JsonObject, JsonValue } from '../json.ts';
 import { parseBody, parseForm } from './body.ts';
 
-/** `trigger` as expressions and steps see it; the same for a live delivery and for a replay. */
+/** `trigger` as expressions and steps see it. */
 export interface TriggerValue {
   readonly type: string;
   readonly name: string;
@@ -13,30 +13,38 @@ export interface TriggerValue {
   readonly receivedAt: string;
 }
 
-export interface StoredRequest {
+/** What `trigger` of a webhook is made from; all of it is stored with the delivery. */
+export interface TriggerRequest {
   readonly method: string;
+  /** The raw query string. */
   readonly query: string;
   readonly headers: JsonObject;
-  readonly body: Buffer;
+  /** Parsed by `parseBody`. */
+  readonly body: JsonValue;
 }
 
-/** Builds `trigger` of a webhook from what is stored of the delivery. */
+/** The body of a stored request, as it was parsed when it came. */
+export function storedBody(headers: JsonObject, bytes: Buffer): JsonValue {
+  const contentType = headers['content-type'];
+  const parsed = parseBody(typeof contentType === 'string' ? contentType : undefined, bytes);
+  // What does not parse was refused at the door; a replay with another body is checked likewise.
+  return parsed.ok ? parsed.body : null;
+}
+
+/** `trigger` of a webhook; the same for a live delivery and for a replay. */
 export function webhookTrigger(
   name: string,
   deliveryId: string,
   receivedAtMs: number,
-  request: StoredRequest,
+  request: TriggerRequest,
 ): TriggerValue {
-  const contentType = request.headers['content-type'];
-  const parsed = parseBody(typeof contentType === 'string' ? contentType : undefined, request.body);
   return {
     type: 'webhook',
     name,
     method: request.method,
     headers: request.headers,
     query: parseForm(request.query),
-    // What does not parse was refused at the door; a replay with another body is checked likewise.
-    body: parsed.ok ? parsed.body : null,
+    body: request.body,
     deliveryId,
     receivedAt: new Date(receivedAtMs).toISOString(),
   };

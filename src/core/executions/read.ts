@@ -1,7 +1,7 @@
 import { createConditions } from '../db/conditions.ts';
 import { maybeOne, one, type Queryable } from '../db/database.ts';
 import { STEP_KINDS } from '../definition/types.ts';
-import { manualTrigger, webhookTrigger, type TriggerValue } from '../deliveries/trigger.ts';
+import { manualTrigger, storedBody, webhookTrigger, type TriggerValue } from '../deliveries/trigger.ts';
 import { isRecord, type JsonObject, type JsonValue } from '../json.ts';
 import { foldJournal, PENDING, type RecordedError, type StepProgress } from './journal.ts';
 import { readJournal } from './journal-store.ts';
@@ -209,11 +209,12 @@ function triggerOf(row: DetailRow): TriggerValue | JsonObject {
     // Retention has dropped the delivery before its execution.
     return { type: row.trigger_type, name: row.trigger_name, deliveryId: row.delivery_id };
   }
+  const headers = JSON.parse(row.headers) as JsonObject;
   return webhookTrigger(row.trigger_name, row.delivery_id, row.received_ms, {
     method: row.method,
     query: row.query,
-    headers: JSON.parse(row.headers) as JsonObject,
-    body: row.body ?? Buffer.alloc(0),
+    headers,
+    body: storedBody(headers, row.body ?? Buffer.alloc(0)),
   });
 }
 

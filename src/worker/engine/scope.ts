@@ -1,5 +1,10 @@
 import type { CompiledWorkflow } from '../../core/definition/types.ts';
-import { manualTrigger, webhookTrigger, type TriggerValue } from '../../core/deliveries/trigger.ts';
+import {
+  manualTrigger,
+  storedBody,
+  webhookTrigger,
+  type TriggerValue,
+} from '../../core/deliveries/trigger.ts';
 import type { Claim } from '../../core/executions/claims.ts';
 import type { RecordedError } from '../../core/executions/journal.ts';
 import type { StepState } from '../../core/executions/status.ts';
@@ -42,11 +47,12 @@ export function buildScope(claim: Claim, workflow: CompiledWorkflow): ExecutionS
 function triggerOf(claim: Claim): TriggerValue {
   if (claim.deliveryId !== undefined && claim.delivery !== undefined) {
     const { delivery } = claim;
+    const headers = JSON.parse(delivery.headersJson) as JsonObject;
     return webhookTrigger(claim.triggerName, claim.deliveryId, delivery.receivedAtMs, {
       method: delivery.method,
       query: delivery.query,
-      headers: JSON.parse(delivery.headersJson) as JsonObject,
-      body: delivery.body,
+      headers,
+      body: storedBody(headers, delivery.body),
     });
   }
   const input = claim.inputJson === undefined ? null : (JSON.parse(claim.inputJson) as JsonValue);
