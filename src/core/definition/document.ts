@@ -80,6 +80,9 @@ const COMMON = {
   description: textField(2000).optional(),
   needs: z
     .array(needField, { error: says('must be a list of step ids', 'write `needs: [<id>]`') })
+    .max(MAX_STEPS, {
+      error: says(`must have at most ${MAX_STEPS} entries`, 'remove those that are there twice'),
+    })
     .optional()
     .describe('Steps that have to end before this one starts; steps without needs start at once'),
   if: z.union([z.string(conditionHint).min(1, conditionHint), z.boolean()], conditionHint).optional(),

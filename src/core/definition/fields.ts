@@ -1,6 +1,5 @@
-import type { JsonValue } from '../json.ts';
 import { credentialNameSchema } from '../credentials/types.ts';
-import { isRecord } from '../json.ts';
+import { isRecord, type JsonValue } from '../json.ts';
 import { z } from '../zod.ts';
 import { DURATION_PATTERN, formatDuration, parseDuration } from './duration.ts';
 import type { Finding } from './findings.ts';

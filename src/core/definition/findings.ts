@@ -26,6 +26,23 @@ export const FINDING_CODES = [
 ] as const;
 export type FindingCode = (typeof FINDING_CODES)[number];
 
+/** Checks stop looking after this many: more would be shown to nobody, and a document may be made to be wrong all over. */
+export const MAX_FINDINGS = 500;
+
+/** What `find` has to say about each item, up to `max` findings in all. */
+export function collectFindings<T>(
+  items: Iterable<T>,
+  find: (item: T) => readonly Finding[],
+  max = MAX_FINDINGS,
+): readonly Finding[] {
+  const found: Finding[] = [];
+  for (const item of items) {
+    found.push(...find(item));
+    if (found.length >= max) break;
+  }
+  return found.slice(0, max);
+}
+
 /** What is wrong, before it is known where in the YAML that is. */
 export interface Finding {
   readonly path: Path;

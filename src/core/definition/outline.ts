@@ -42,13 +42,18 @@ export function outlineOf(document: unknown): Outline {
   const steps = (Array.isArray(root.steps) ? root.steps.slice(0, MAX_STEPS) : []).flatMap(outlineStep);
   const stepById = new Map(steps.toReversed().map((step) => [step.id, step]));
   const needsOf = new Map(steps.map(({ id, needs }) => [id, needs]));
+  const ancestors = new Map<string, ReadonlySet<string>>();
   const triggers = Object.entries(isRecord(root.triggers) ? root.triggers : {});
   return {
     root,
     triggers: triggers.map(([name, raw]) => ({ path: ['triggers', name], raw })),
     steps,
     stepById,
-    ancestors: ({ id }) => ancestorsOf(id, needsOf),
+    ancestors: ({ id }) => {
+      const found = ancestors.get(id) ?? ancestorsOf(id, needsOf);
+      ancestors.set(id, found);
+      return found;
+    },
   };
 }
 
@@ -56,7 +61,7 @@ function outlineStep(raw: unknown, index: number): readonly OutlinedStep[] {
   if (!isRecord(raw)) return [];
   const path = ['steps', index];
   const kinds = STEP_KINDS.filter((kind) => Object.hasOwn(raw, kind));
-  const entries = (Array.isArray(raw.needs) ? raw.needs : []).flatMap(
+  const entries = (Array.isArray(raw.needs) ? raw.needs.slice(0, MAX_STEPS) : []).flatMap(
     (need: unknown, position): readonly NeedEntry[] => {
       if (typeof need === 'string')
         return isIdentifier(need) ? [{ path: [...path, 'needs', position], id: need }] : [];

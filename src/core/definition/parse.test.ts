@@ -449,7 +449,7 @@ test('a flood of problems is cut, and says so', () => {
   const parsed = parseWorkflow(`${steps(ok)}${flood}`);
   const problems = parsed.ok ? [] : parsed.problems;
   expect(problems).toHaveLength(101);
-  expect(problems.at(-1)?.message).toBe('and 4900 more problems from here on');
+  expect(problems.at(-1)?.message).toBe('and more problems from here on');
 });
 
 test('documents made to be slow are not', () => {
@@ -465,12 +465,23 @@ test('documents made to be slow are not', () => {
     steps(`  - { id: a, transform: [${'"${{ trigger }}",'.repeat(40_000)}] }`),
     steps(`  - { id: a, transform: "${'['.repeat(500_000)}" }`),
     steps(`  - { id: a, if: "${'!'.repeat(500_000)}true", transform: "1" }`),
+    // wrong all over, in ways that each want a suggestion or a place
+    steps(
+      Array.from({ length: 500 }, (_, n) => {
+        const needs = Array.from({ length: 100 }, (__, m) => `n${(n * 100 + m).toString(36)}`);
+        return `  - { id: s${n.toString(36)}, needs: [${needs.join()}], wait: 1s }`;
+      }).join('\n'),
+    ),
+    steps(`  - { id: a, transform: { b: "${'${{ x }}'.repeat(100_000)}" } }`),
+    steps(`  - { id: a, transform: "${Array.from({ length: 500 }, (_, n) => `steps.x${n}`).join(' + ')}" }`),
+    `${steps(ok)}${Array.from({ length: 20_000 }, (_, n) => `stp${n}: 1`).join('\n')}`,
     `${'x'.repeat(1_000_000)}: 1`,
     steps(ok) + 'x: 1\n'.repeat(50_000),
   ];
   for (const text of slow) {
     const start = performance.now();
     parseWorkflow(text);
-    expect(performance.now() - start).toBeLessThan(3_000);
+    const tookMs = performance.now() - start;
+    expect(`${text.slice(60, 120)} ${tookMs < 3_000 ? 'in time' : `took ${tookMs} ms`}`).toMatch(/in time$/);
   }
 });

@@ -10,7 +10,7 @@ export type ParsedWorkflow =
   | { readonly ok: true; readonly document: WorkflowDocument; readonly warnings: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** More would help nobody; the last one says how many were left out. */
+/** More would help nobody; another one says that there are more. */
 const MAX_PROBLEMS = 100;
 
 /**
@@ -38,10 +38,9 @@ function toProblems(found: readonly PlacedFinding[]): readonly Problem[] {
   const shown = inOrder.slice(0, MAX_PROBLEMS).map(toProblem);
   const last = inOrder[MAX_PROBLEMS];
   if (last === undefined) return shown;
-  const more = found.length - shown.length;
   return [
     ...shown,
-    { ...toProblem(last), message: `and ${more} more problems from here on`, fix: 'mend these first' },
+    { ...toProblem(last), message: 'and more problems from here on', fix: 'mend these first' },
   ];
 }
 

@@ -32,7 +32,7 @@ export interface CompiledNeed {
   readonly when: NeedWhen;
 }
 
-/** `fixed` and `exponential` are jittered by the engine as it sees fit; `delays` repeats its last one. */
+/** `exponential` is jittered when it is applied; `delays` repeats its last one. */
 export type Backoff =
   | { readonly type: 'fixed'; readonly delayMs: number }
   | { readonly type: 'exponential'; readonly initialMs: number; readonly maxMs: number }

@@ -2,7 +2,7 @@ import { compileExpression } from '../expressions/compile.ts';
 import { compileTemplate } from '../expressions/template.ts';
 import type { Compiled, Expression } from '../expressions/types.ts';
 import { isRecord } from '../json.ts';
-import type { Finding, Path } from './findings.ts';
+import { collectFindings, type Finding, type Path } from './findings.ts';
 import { stepReference } from './names.ts';
 import type { Outline, OutlinedStep } from './outline.ts';
 import { KINDS } from './steps/kinds.ts';
@@ -13,6 +13,8 @@ import { unknownStep } from './validate-steps.ts';
 
 /** Compiling is cheap, but a document of 1 MiB could hold 80,000 of them. */
 export const MAX_EXPRESSIONS = 5_000;
+/** To find its place in the source, each costs a walk along the text. */
+const MAX_FINDINGS_PER_TEXT = 20;
 
 /** A string that is evaluated, and what it may name. */
 interface Evaluated {
@@ -32,7 +34,7 @@ export function expressionFindings(outline: Outline): readonly Finding[] {
     const message = `there are ${evaluated.length} expressions, at most ${MAX_EXPRESSIONS} are allowed`;
     return [{ path: [], code: 'too_large', message, fix: 'use `forEach`, or split the workflow' }];
   }
-  return evaluated.flatMap((one) => findingsOf(one, outline));
+  return collectFindings(evaluated, (one) => findingsOf(one, outline));
 }
 
 function evaluatedStrings({ root, triggers, steps }: Outline): readonly Evaluated[] {
@@ -98,10 +100,10 @@ function findingsOf(evaluated: Evaluated, outline: Outline): readonly Finding[] 
   if (type === 'expression' && text.includes('${{')) return [wrappedExpression(path, text)];
   const compiled: Compiled<Pick<Expression, 'names' | 'stepIds'>> =
     type === 'expression' ? compileExpression(text, { names }) : compileTemplate(text, { names });
-  const dashed = dashedReference(evaluated, outline);
   if (!compiled.ok) {
+    const dashed = dashedReference(evaluated, outline);
     if (dashed !== undefined) return [dashed];
-    return compiled.problems.map(({ message, fix, offset }) => ({
+    return compiled.problems.slice(0, MAX_FINDINGS_PER_TEXT).map(({ message, fix, offset }) => ({
       path,
       offset,
       code: 'invalid_expression',
@@ -111,11 +113,7 @@ function findingsOf(evaluated: Evaluated, outline: Outline): readonly Finding[] 
   }
   const { names: read, stepIds } = compiled.value;
   if (step !== undefined && read.has('steps') && stepIds.size === 0) return [anyStep(path, text)];
-  return [...stepIds].flatMap((id) => {
-    const finding = referenceFinding(id, evaluated, outline);
-    if (finding === undefined) return [];
-    return [finding.code === 'unknown_step' && dashed !== undefined ? dashed : finding];
-  });
+  return collectFindings(stepIds, (id) => referenceFindings(id, evaluated, outline), MAX_FINDINGS_PER_TEXT);
 }
 
 /** Which step it is would only be known when it runs, and then that one need not have ended. */
@@ -172,23 +170,28 @@ function dashedReference({ path, text }: Evaluated, { stepById }: Outline): Find
   return undefined;
 }
 
-function referenceFinding(
-  id: string,
-  { path, text, step }: Evaluated,
-  outline: Outline,
-): Finding | undefined {
+function referenceFindings(id: string, evaluated: Evaluated, outline: Outline): readonly Finding[] {
+  const { path, text, step } = evaluated;
   const offset = Math.max(0, referenceOffset(id, text));
-  if (!outline.stepById.has(id)) return { ...unknownStep(id, outline.stepById.keys(), path), offset };
-  if (step === undefined || outline.ancestors(step).has(id)) return undefined;
+  if (!outline.stepById.has(id)) {
+    return [
+      dashedReference(evaluated, outline) ?? { ...unknownStep(id, outline.stepById.keys(), path), offset },
+    ];
+  }
+  if (step === undefined || outline.ancestors(step).has(id)) return [];
   const common = { path, offset, code: 'missing_need' } as const;
   if (id === step.id) {
-    return { ...common, message: `the step \`${id}\` cannot read itself`, fix: 'read a step that it needs' };
+    return [
+      { ...common, message: `the step \`${id}\` cannot read itself`, fix: 'read a step that it needs' },
+    ];
   }
-  return {
-    ...common,
-    message: `\`${stepReference(id)}\` may not have ended when this step starts`,
-    fix: `add \`needs: [${[...step.needs, id].join(', ')}]\``,
-  };
+  return [
+    {
+      ...common,
+      message: `\`${stepReference(id)}\` may not have ended when this step starts`,
+      fix: `add \`needs: [${[...step.needs, id].join(', ')}]\``,
+    },
+  ];
 }
 
 const referenceOffset = (id: string, text: string): number =>

@@ -1,21 +1,19 @@
 import { isRecord } from '../json.ts';
 import { formatDuration, parseDuration } from './duration.ts';
-import type { Finding } from './findings.ts';
+import { collectFindings, type Finding } from './findings.ts';
 import { findCycles } from './graph.ts';
 import type { Outline, OutlinedStep } from './outline.ts';
 import { nearest } from './suggest.ts';
 
 /** Checks of ids, of `needs` and of the keys that every kind of step takes. */
 export function stepFindings(outline: Outline): readonly Finding[] {
-  return [
-    ...outline.steps.flatMap((step) => [
-      ...idFindings(step, outline),
-      ...needFindings(step, outline),
-      ...forEachFindings(step),
-      ...retryFindings(step),
-    ]),
-    ...cycleFindings(outline),
-  ];
+  const ofSteps = collectFindings(outline.steps, (step) => [
+    ...idFindings(step, outline),
+    ...needFindings(step, outline),
+    ...forEachFindings(step),
+    ...retryFindings(step),
+  ]);
+  return [...ofSteps, ...cycleFindings(outline)];
 }
 
 function idFindings(step: OutlinedStep, { stepById }: Outline): readonly Finding[] {

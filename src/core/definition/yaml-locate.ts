@@ -47,31 +47,40 @@ function keyIndex(): (map: YAMLMap.Parsed) => ReadonlyMap<string, ParsedPair> {
   };
 }
 
-/** Where in the source the character at `offset` of the string stands; its beginning where escapes or folding hide that. */
+/**
+ * Where in the source the character at `offset` of the string stands. Indentation and folding only change white space, so
+ * the two are walked side by side; an escape ends that, and then it is where the string begins.
+ */
 function offsetInScalar(node: Scalar.Parsed, offset: number, text: string): number {
   const start = node.range[0];
   if (typeof node.value !== 'string') return start;
-  const before = node.value.slice(0, offset);
-  if (node.type === Scalar.BLOCK_LITERAL) return offsetInBlock(node, before, text);
-  const first = node.type === Scalar.PLAIN ? start : start + 1;
-  const isVerbatim = node.type !== Scalar.BLOCK_FOLDED && text.startsWith(before, first);
-  return isVerbatim ? first + offset : start;
+  const value = node.value.slice(0, Math.min(offset, node.value.trimEnd().length));
+  const isFolded = offset < node.value.length && !isSpace(node.value[offset]);
+  let at = contentStart(node, text);
+  for (let read = 0; read < value.length;) {
+    if (isSpace(value[read])) {
+      while (isSpace(value[read])) read += 1;
+      at = skipSpace(text, at);
+    } else {
+      if (isSpace(text[at])) at = skipSpace(text, at);
+      if (value[read] !== text[at]) return start;
+      read += 1;
+      at += 1;
+    }
+  }
+  return isFolded ? skipSpace(text, at) : at;
 }
 
-/** A literal block (`|`): every line of the string is a line of the source, less the indentation. */
-function offsetInBlock(node: Scalar.Parsed, before: string, text: string): number {
-  const lines = before.split('\n');
-  const column = lines.at(-1)?.length ?? 0;
-  let lineStart = text.indexOf('\n', node.range[0]) + 1;
-  const indent = blockIndent(text.slice(lineStart, node.range[1]), String(node.value));
-  for (let line = 1; line < lines.length; line += 1) lineStart = text.indexOf('\n', lineStart) + 1;
-  return lineStart + indent + column;
+function contentStart({ type, range: [start] }: Scalar.Parsed, text: string): number {
+  // The content of a block begins in the line after its header.
+  if (type === Scalar.BLOCK_LITERAL || type === Scalar.BLOCK_FOLDED) return text.indexOf('\n', start) + 1;
+  return type === Scalar.PLAIN ? start : start + 1;
 }
 
-/** How far the block is indented: its first line with text, compared with the same line of the string. */
-function blockIndent(block: string, value: string): number {
-  const isFilled = (line: string): boolean => line.trim() !== '';
-  const inSource = block.split('\n').find(isFilled) ?? '';
-  const inValue = value.split('\n').find(isFilled) ?? '';
-  return Math.max(0, inSource.trimEnd().length - inValue.trimEnd().length);
+const isSpace = (character: string | undefined): boolean => character !== undefined && /\s/.test(character);
+
+function skipSpace(text: string, from: number): number {
+  let at = from;
+  while (isSpace(text[at])) at += 1;
+  return at;
 }

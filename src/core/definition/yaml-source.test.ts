@@ -113,7 +113,9 @@ k: "esc\\taped"
     ['the first character of a block', { path: ['a', 'e f'], offset: 0 }, '4:5'],
     ['a character in quotes', { path: ['g'], offset: 3 }, '6:8'],
     ['a character of plain text', { path: ['j'], offset: 6 }, '11:10'],
-    ['a character of folded text, at its start', { path: ['h'], offset: 8 }, '7:4'],
+    ['a character of folded text', { path: ['h'], offset: 8 }, '9:4'],
+    ['the first character of folded text', { path: ['h'], offset: 0 }, '8:3'],
+    ['the end of a block', { path: ['a', 'e f'], offset: 10 }, '5:10'],
     ['a character after an escape, at the start', { path: ['k'], offset: 6 }, '12:4'],
     ['an empty value, where it would stand', { path: ['i'] }, '10:3'],
   ])('finds %s', (_, place, expected) => {

@@ -24,6 +24,7 @@ export const MAX_SOURCE_BYTES = 1_048_576;
 export const MAX_DEPTH = 100;
 /** A bound on the work of parsing; a workflow of 500 steps has about 50,000. */
 const MAX_LEXEMES = 200_000;
+const MAX_SYNTAX_PROBLEMS = 100;
 
 /** 1-based. */
 export interface Position {
@@ -174,19 +175,8 @@ function readDocument(
   if (document === undefined) {
     return unreadable(problem('yaml_syntax', 'the document is empty', 'begin with `name: my-workflow`'));
   }
-  const syntax = documents.flatMap(({ errors }) => errors).slice(0, 100);
-  if (syntax.length > 0) {
-    return unreadable(
-      ...syntax.map(({ message, pos: [offset] }) => ({
-        ...problem(
-          'yaml_syntax',
-          `the YAML is not valid: ${message}`,
-          'check indentation, quotes and brackets near here',
-        ),
-        ...positionOf(offset),
-      })),
-    );
-  }
+  const syntax = syntaxProblems(documents, positionOf);
+  if (syntax.length > 0) return unreadable(...syntax);
   if (second !== undefined) {
     return unreadable({
       ...problem(
@@ -206,6 +196,29 @@ function readDocument(
   const offsetOf = locator(document.contents, text);
   const source = { value, locate: (place: Place) => positionOf(offsetOf(place)) };
   return { source: reader.complete ? source : undefined, problems: found };
+}
+
+/** At most one a line: after the first the parser often misreads the rest of it. */
+function syntaxProblems(
+  documents: readonly Document.Parsed[],
+  positionOf: PositionOf,
+): readonly PlacedFinding[] {
+  const byLine = new Map<number, PlacedFinding>();
+  for (const { code, message, pos } of documents.flatMap(({ errors }) => errors)) {
+    const position = positionOf(pos[0]);
+    const isAftermath = code === 'UNEXPECTED_TOKEN' && byLine.size > 0;
+    if (isAftermath || byLine.has(position.line)) continue;
+    byLine.set(position.line, {
+      ...problem(
+        'yaml_syntax',
+        `the YAML is not valid: ${message}`,
+        'check indentation, quotes and brackets near here',
+      ),
+      ...position,
+    });
+    if (byLine.size === MAX_SYNTAX_PROBLEMS) break;
+  }
+  return [...byLine.values()];
 }
 
 interface Reader {

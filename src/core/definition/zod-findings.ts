@@ -67,7 +67,7 @@ function describe({ path, at, message, value }: Described): readonly Finding[] {
     return [{ path, at, code: 'required', message: `${subject} is missing`, fix }];
   }
   const fix = said?.fix ?? 'see docs/workflow.md for what is allowed here';
-  const what = said?.what ?? (/^(must|is) /.test(message) ? message : `is not valid (${message})`);
+  const what = said?.what ?? (/^(must|is|has|may) /.test(message) ? message : `is not valid (${message})`);
   return [
     {
       path,
