@@ -34,6 +34,7 @@ export function createProgram(io: Io): (args: readonly string[]) => Promise<Exit
       'the API key to send (default: MILLRACE_API_KEY; for the running platform its own)',
     )
     .showHelpAfterError('Run it with --help to see what it takes.')
+    .configureHelp({ showGlobalOptions: true })
     .exitOverride()
     .configureOutput({
       writeOut: (text) => io.write(text.trimEnd()),
@@ -75,7 +76,7 @@ export function createProgram(io: Io): (args: readonly string[]) => Promise<Exit
     .action(withSession((session, files: readonly string[]) => deploy(session, files)));
   program
     .command('undeploy')
-    .description('delete a workflow; its endpoints stop answering, its executions stay readable')
+    .description('delete a workflow and cancel what has not ended; what has stays readable')
     .argument('<name>', 'name of the workflow')
     .option('--yes', 'do not ask')
     .action(

@@ -7,6 +7,7 @@ import { onTestFinished } from 'vitest';
 export async function makeTempDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'millrace-test-'));
   await chmod(directory, 0o711);
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  // Processes that were killed with the test may write a moment longer.
+  onTestFinished(() => rm(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
   return directory;
 }

@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { glob, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseWorkflow } from '../../src/core/definition/parse.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startPlatform, type TestPlatform } from '../support/platform.ts';
+import { PROJECT_ROOT } from '../support/processes.ts';
+
+const run = promisify(execFile);
+const example = (file: string): Promise<string> => readFile(join(PROJECT_ROOT, 'examples', file), 'utf8');
+
+let database: TestDatabase;
+let platform: TestPlatform;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  platform = await startPlatform(database.url);
+});
+afterAll(async () => {
+  await platform.stop();
+  await database.drop();
+});
+
+it('every example is a workflow without problems and warnings, with a README', async () => {
+  const files: string[] = [];
+  for await (const file of glob('*/workflow.yaml', { cwd: join(PROJECT_ROOT, 'examples') })) files.push(file);
+  expect(files.sort()).toEqual(['github-push/workflow.yaml', 'hello/workflow.yaml']);
+  for (const file of files) {
+    expect.soft(parseWorkflow(await example(file)), file).toMatchObject({ ok: true, warnings: [] });
+    expect.soft(await example(file.replace('workflow.yaml', 'README.md')), file).toContain('# ');
+  }
+});
+
+describe('hello', () => {
+  it.each([
+    ['a name', { name: 'mill' }, 'Hello, mill!'],
+    ['no name', {}, 'Hello, world!'],
+    ['something that is no object', [1], 'Hello, world!'],
+    ['a name that looks like an expression', { name: '${{ 7 * 7 }}' }, 'Hello, ${{ 7 * 7 }}!'],
+  ])('greets %s', async (_, body, text) => {
+    const { hook } = await platform.deploy(await example('hello/workflow.yaml'));
+
+    const { status, data } = await platform.post(hook, body);
+
+    expect(status).toBe(202);
+    expect(await platform.finished(data.executionId)).toMatchObject({ state: 'succeeded', output: { text } });
+  });
+});
+
+describe('github-push', () => {
+  const SECRET = 'a-long-random-secret';
+  let url: string;
+  beforeAll(async () => {
+    await platform.call('PUT', '/api/v1/credentials/github-webhook', {
+      type: 'secret',
+      data: { value: SECRET },
+    });
+    const { hook } = await platform.deploy(await example('github-push/workflow.yaml'));
+    url = `${platform.base}${hook}`;
+  });
+
+  const send = async (...args: readonly string[]) => {
+    const script = join(PROJECT_ROOT, 'examples/github-push/send.mjs');
+    const result = await run(process.execPath, [script, url, ...args]).catch(
+      (raw: unknown) => raw as { readonly stdout: string; readonly stderr: string },
+    );
+    return { said: result.stderr.trim(), answer: JSON.parse(result.stdout) };
+  };
+
+  it('takes in the push that its script signs and sends, and sums it up', async () => {
+    const { said, answer } = await send('--secret', SECRET);
+
+    expect(said).toBe('202 Accepted');
+    expect(await platform.finished(answer.executionId)).toMatchObject({
+      state: 'succeeded',
+      output: {
+        repository: 'octo-org/hello-world',
+        branch: 'main',
+        text: 'octo-bot pushed 2 commit(s) to octo-org/hello-world',
+        commits: [
+          { id: '59b20b8', subject: 'Describe how the wheel turns', files: 1 },
+          { id: '7a8f3ac', subject: 'Add the gate and its tests', files: 3 },
+        ],
+      },
+    });
+  });
+
+  it('starts nothing for a wrong secret, and once for the same delivery', async () => {
+    expect((await send('--secret', 'wrong')).said).toBe('401 Unauthorized');
+
+    const delivery = randomUUID();
+    const first = await send('--secret', SECRET, '--delivery', delivery);
+    const second = await send('--secret', SECRET, '--delivery', delivery);
+
+    expect(second.answer).toEqual({ ...first.answer, duplicate: true });
+  });
+});
