@@ -120,7 +120,7 @@ function checkOperand(site: Site, name: string, { node, code, allowed }: Operand
 function kindFix(got: KindSet, wanted: KindSet): string {
   if ((got & KIND.optional) !== 0) return 'Unwrap it with .orValue(...).';
   if ((got & KIND.null) !== 0) return 'Test it first: x != null && ….';
-  if ((wanted & KIND.string) !== 0) return 'Convert it with string(...) or toJson(...).';
+  if (wanted === KIND.string) return 'Convert it with string(...) or toJson(...).';
   if ((wanted & KIND.optional) !== 0) return 'Read the key with .?, which gives an optional.';
   return `Give it ${describeKinds(wanted)}.`;
 }

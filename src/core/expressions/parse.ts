@@ -134,7 +134,6 @@ const HABITS: readonly (readonly [pattern: RegExp, fix: string])[] = [
   [/^=/, 'Compare with ==; CEL has no assignment.'],
   [/^and\b/i, 'Write && for "and".'],
   [/^or\b/i, 'Write || for "or".'],
-  [/^not\b/i, 'Write ! for "not".'],
   [/^&/, 'Write && for "and".'],
   [/^\|/, 'Write || for "or".'],
   [/^`/, 'Write strings with " or \'; interpolation belongs outside, in ${{ }}.'],
@@ -149,5 +148,6 @@ function syntaxFix(source: string, offset: number): string {
     const habit = HABITS.find(([pattern]) => pattern.test(rest));
     if (habit !== undefined) return habit[1];
   }
+  if (/\bnot\s+$/i.test(source.slice(0, offset))) return 'Write ! for "not".';
   return 'Check brackets, quotes and operators against docs/expressions.md.';
 }

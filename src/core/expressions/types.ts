@@ -23,6 +23,8 @@ export interface Expression {
   /** Step ids it reads as `steps.<id>` or `steps["<id>"]`. */
   readonly stepIds: ReadonlySet<string>;
   /**
+   * The value as JSON; it may share parts with the scope.
+   *
    * @throws ExpressionError `expression_error` for what the data cannot answer (missing key, wrong types, an
    *   integer beyond ±(2^53−1)), `expression_limit` when a limit was met.
    */
