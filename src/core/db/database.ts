@@ -23,10 +23,7 @@ export interface DatabaseOptions {
    * or a journal entry.
    */
   readonly synchronousCommit?: 'on' | 'off';
-  /**
-   * This pool only looks rows up by key. Prepared plans are made while tables are still small, when PostgreSQL prefers to
-   * read them whole, and they would stay so while the tables grow; so that choice is taken from it.
-   */
+  /** This pool only looks rows up by key, with named statements; see {@link LOOK_UPS_ONLY}. */
   readonly lookUpsOnly?: boolean;
   readonly onError: (error: Error) => void;
 }
@@ -50,6 +47,14 @@ const types = {
 };
 
 /**
+ * Planner settings of pools that only look rows up by key. Plans are made while tables are still small, when PostgreSQL
+ * prefers to read them whole, so that choice is taken from it; and a plan is made once, not at each call: with ten
+ * partitions planning costs more than running (a claim of five 0.8 ms instead of 4.5, a journal write 0.8 instead of 6.3).
+ */
+const LOOK_UPS_ONLY =
+  '; set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off';
+
+/**
  * Opens a pool whose every connection acts as `role`, so that any DATABASE_URL works and row-level security holds
  * even for a superuser's.
  */
@@ -67,9 +72,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       await client.query(
         `set role ${options.role}; set idle_in_transaction_session_timeout = '30s'` +
           (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : '') +
-          (options.lookUpsOnly
-            ? '; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off'
-            : ''),
+          (options.lookUpsOnly ? LOOK_UPS_ONLY : ''),
       );
     },
   });

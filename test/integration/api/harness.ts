@@ -46,13 +46,14 @@ export interface TestApi {
   readonly admin: pg.Pool;
   /** As millrace_engine. */
   readonly engine: Database;
+  /** As millrace_ingest. */
+  readonly ingest: Database;
   readonly hints: Hint[];
   readonly invalidated: string[];
   readonly stopping: AbortController;
   readonly tenant: TestTenant;
   makeTenant(name: string): Promise<TestTenant>;
   callWith(key: string | undefined): Call;
-  openPool(role: DatabaseRole): Database;
   close(): Promise<void>;
 }
 
@@ -81,6 +82,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   };
   const db = openPool('millrace_api');
   const engine = openPool('millrace_engine');
+  const ingest = openPool('millrace_ingest');
   const admin = new pg.Pool({ connectionString: database.url, max: 2 });
   admin.on('error', () => undefined);
   const hints: Hint[] = [];
@@ -138,12 +140,12 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     db,
     admin,
     engine,
+    ingest,
     hints,
     invalidated,
     stopping,
     tenant: await tenantOf(rows[0]!.id), // the migration makes it
     callWith,
-    openPool,
     async makeTenant(name) {
       const made = await admin.query<{ id: string }>(`insert into tenant (name) values ($1) returning id`, [
         name,
@@ -183,14 +185,3 @@ function client(base: string, key: string | undefined): Call {
     return { status: response.status, headers: response.headers, text, data };
   };
 }
-
-/** A workflow that a webhook without a check, and a manual start, begin. */
-export const helloDefinition = (name: string, extra = ''): string => `name: ${name}
-triggers:
-  hook: { webhook: { verify: { scheme: none } } }
-  manual: { manual: {} }
-steps:
-  - id: greet
-    transform: '"hello " + string(trigger.body.name)'
-${extra}output: steps.greet.output
-`;
