@@ -1,4 +1,5 @@
 import { AppError } from '../core/errors/app-error.ts';
+import { describeStartFailure } from '../core/startup.ts';
 import { CliError, EXIT, type ExitCode } from './cli-error.ts';
 import { printable } from './printable.ts';
 import type { ProblemDocument, ProblemItem } from './shapes.ts';
@@ -47,7 +48,8 @@ export function explain(
         error.message,
         ...error.problems.map((problem) => `  ${problem.path} ${problem.message} — ${problem.fix}`),
       ],
-      exitCode: error.code === 'config_invalid' ? EXIT.configuration : EXIT.failure,
+      exitCode:
+        describeStartFailure(error).exitCode === EXIT.configuration ? EXIT.configuration : EXIT.failure,
     };
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
