@@ -41,7 +41,10 @@ export function operationRouter(deps: ApiDeps, operations: readonly Operation[])
 }
 
 function refuseOtherMethods(router: Router, operations: readonly Operation[]): void {
-  for (const [path, methods] of Map.groupBy(operations, (operation) => operation.path)) {
+  const byPath = [...Map.groupBy(operations, (operation) => operation.path)];
+  // `/deliveries/replay` before `/deliveries/{id}`, which matches it, too.
+  const parameters = (path: string): number => path.split('{').length;
+  for (const [path, methods] of byPath.sort(([a], [b]) => parameters(a) - parameters(b))) {
     const allowed = methods.flatMap(({ method }) =>
       method === 'get' ? ['GET', 'HEAD'] : method.toUpperCase(),
     );

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openDatabase, type Database } from '../../../src/core/db/database.ts';
 import { problemShape } from '../../../src/api/http/problem-shape.ts';
 import { helloDefinition } from './fixtures.ts';
 import { startTestApi, type Answer, type Call, type TestApi } from './harness.ts';
@@ -254,37 +255,51 @@ describe('what is no HTTP request', () => {
   });
 });
 
-describe('when the database is out of reach', () => {
-  test('requests are 503 with Retry-After and without details, and recover by themselves', async () => {
-    const down = await startTestApi();
+describe('without the database', () => {
+  const open = (url: string): Database =>
+    openDatabase({
+      url,
+      role: 'millrace_api',
+      name: 'test',
+      maxConnections: 1,
+      queryTimeoutMs: 5_000,
+      acquireTimeoutMs: 200,
+      onError: () => undefined,
+    });
+
+  function expectOutage(answer: Answer): void {
+    expectProblem(answer, 503, 'unavailable');
+    expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
+    expect(answer.text).not.toMatch(/postgres|ECONN|127\.0\.0\.1|timeout exceeded/i);
+  }
+
+  test('out of reach, a request is 503 with Retry-After and tells nothing of it', async () => {
+    const db = open('postgres://nobody:canary@127.0.0.1:1/nothing');
+    const other = await startTestApi({ deps: { db } });
     try {
-      expect((await down.tenant.call('GET', '/api/v1/workflows')).status).toBe(200);
-      const name = new URL(down.databaseUrl).pathname.slice(1);
-      const rename = async (allow: boolean): Promise<void> => {
-        await down.admin.query(`alter database ${name} with allow_connections ${String(allow)}`);
-        if (allow) return;
-        await down.admin.query(
-          `select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()`,
-          [name],
-        );
-      };
-      await rename(false);
-      // The superuser's connection that the harness uses would be let in; an ordinary one would not.
-      await down.admin.query(`alter database ${name} connection limit 0`);
-      const answers = await Promise.all(
-        Array.from({ length: 5 }, () => down.tenant.call('GET', '/api/v1/workflows')),
-      );
-      for (const answer of answers) {
-        if (answer.status === 200) continue;
-        expectProblem(answer, 503, 'unavailable');
-        expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
-        expect(answer.text).not.toMatch(/postgres|terminat|connection/i);
-      }
-      expect(answers.some(({ status }) => status === 503)).toBe(true);
-      await rename(true);
-      expect((await down.tenant.call('GET', '/api/v1/workflows')).status).toBe(200);
+      expectOutage(await other.tenant.call('GET', '/api/v1/me'));
     } finally {
-      await down.close();
+      await other.close();
+      await db.end();
+    }
+  });
+
+  test('with all connections taken, it is 503 soon, and works again afterwards', async () => {
+    const db = open(api.databaseUrl);
+    const other = await startTestApi({ deps: { db } });
+    try {
+      const its = other.callWith(api.tenant.key);
+      const { promise: held, resolve: release } = Promise.withResolvers<void>();
+      const holding = db.withConnection(() => held);
+      const startedAt = performance.now();
+      expectOutage(await its('GET', '/api/v1/me'));
+      expect(performance.now() - startedAt).toBeLessThan(2_000);
+      release();
+      await holding;
+      expect((await its('GET', '/api/v1/me')).status).toBe(200);
+    } finally {
+      await other.close();
+      await db.end();
     }
   });
 });
