@@ -33,6 +33,13 @@ it('every example is a workflow without problems and warnings, with a README', a
   }
 });
 
+it('the README shows a workflow without problems and warnings', async () => {
+  const readme = await readFile(join(PROJECT_ROOT, 'README.md'), 'utf8');
+  const [, workflow] = /```yaml\n(.*?)```/s.exec(readme)!;
+
+  expect(parseWorkflow(workflow!)).toMatchObject({ ok: true, warnings: [] });
+});
+
 describe('hello', () => {
   it.each([
     ['a name', { name: 'mill' }, 'Hello, mill!'],
