@@ -23,19 +23,14 @@ export interface ApiSettings {
 export interface ApiLimits {
   /** Of a request body, inflated. */
   readonly maxBodyBytes: number;
-  /** Of the one request that deploys a workflow with its files. */
-  readonly maxDeployBytes: number;
   /** Event streams and followed logs at once, of one process. */
   readonly maxStreams: number;
   /** MAX_WORKFLOW_EXECUTION_TIME, in seconds. */
   readonly maxExecutionTimeS: number;
-  /** WORKFLOW_TIMEOUT, in seconds. */
-  readonly stepTimeoutS: number;
 }
 
 export const DEFAULT_API_LIMITS = {
   maxBodyBytes: 1024 * 1024,
-  maxDeployBytes: 80 * 1024 * 1024,
   maxStreams: 500,
 } as const;
 

@@ -169,7 +169,6 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
       limits: {
         ...DEFAULT_API_LIMITS,
         maxExecutionTimeS: config.MAX_WORKFLOW_EXECUTION_TIME,
-        stepTimeoutS: config.WORKFLOW_TIMEOUT,
       },
     },
     cipher,

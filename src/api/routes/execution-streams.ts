@@ -9,6 +9,7 @@ import {
   type Seen,
   type Standing,
 } from '../../core/executions/changes.ts';
+import { isIdentifier } from '../../core/definition/names.ts';
 import type { StepLogLine } from '../../core/executions/journal-store.ts';
 import { createLogReader, LOG_PAGE, showLogLine } from '../../core/executions/logs.ts';
 import { stepIdsOfExecution } from '../../core/executions/read.ts';
@@ -36,7 +37,11 @@ export const executionStreamOperations = (hub: LookHub): readonly Operation[] =>
     role: 'viewer',
     params: idParam,
     query: {
-      step: z.string().max(63).optional().describe('Only lines of this step'),
+      step: z
+        .string()
+        .refine(isIdentifier, { error: 'must be the id of a step' })
+        .optional()
+        .describe('Only lines of this step'),
       tail: wholeNumberParam(0, MAX_TAIL).optional().describe('Only this many of the last lines'),
       follow: booleanParam('Go on with new lines until the execution ends'),
     },

@@ -121,7 +121,11 @@ export const executionOperations = (cursors: Cursors): readonly Operation[] => [
     params: idParam,
     body: {
       schema: z.strictObject({
-        reason: z.string().max(500, { error: 'must be at most 500 characters' }).optional(),
+        reason: z
+          .string()
+          .max(500, { error: 'must be at most 500 characters' })
+          .regex(/^\P{Cc}*$/u, { error: 'must hold no control characters' })
+          .optional(),
       }),
       empty: {},
     },

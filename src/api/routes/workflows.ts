@@ -19,7 +19,7 @@ import {
   setWorkflowEnabled,
 } from '../../core/workflows/store.ts';
 import { z } from '../../core/zod.ts';
-import { DEFAULT_API_LIMITS, type ApiDeps } from '../deps.ts';
+import type { ApiDeps } from '../deps.ts';
 import type { Cursors } from '../http/cursor.ts';
 import { operation, type Operation } from '../http/operation.ts';
 import { booleanParam, cursorParam, limitParam, shown } from '../http/params.ts';
@@ -35,6 +35,9 @@ import {
   workflowShape,
   workflowSummaryShape,
 } from './workflow-shapes.ts';
+
+/** Of a workflow with its files, inflated (DESIGN section 7). */
+const MAX_DEPLOY_BYTES = 80 * 1024 * 1024;
 
 const nameParam = { name: 'Name of the workflow' };
 const versionParams = { ...nameParam, n: 'Number of the version' };
@@ -122,7 +125,7 @@ export const workflowOperations = (cursors: Cursors): readonly Operation[] => [
     query: { dryRun: booleanParam('Only check it; nothing is saved') },
     body: {
       schema: deployBody,
-      maxBytes: DEFAULT_API_LIMITS.maxDeployBytes,
+      maxBytes: MAX_DEPLOY_BYTES,
       text: { mediaType: 'application/yaml', wrap: (definition) => ({ definition, files: {} }) },
     },
     replies: {

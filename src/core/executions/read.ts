@@ -3,8 +3,14 @@ import { maybeOne, one, type Queryable } from '../db/database.ts';
 import { STEP_KINDS } from '../definition/types.ts';
 import { manualTrigger, storedBody, webhookTrigger, type TriggerValue } from '../deliveries/trigger.ts';
 import { isRecord, type JsonObject, type JsonValue } from '../json.ts';
-import { foldJournal, PENDING, type RecordedError, type StepProgress } from './journal.ts';
-import { readJournal } from './journal-store.ts';
+import {
+  foldJournal,
+  NO_ITEM,
+  PENDING,
+  type RecordedError,
+  type StepProgress,
+  type StepRun,
+} from './journal.ts';
 import { EXECUTION_STATES, type ExecutionState, type StepState } from './status.ts';
 
 /** An execution as a list shows it. */
@@ -178,7 +184,7 @@ export async function getExecution(db: Queryable, id: string): Promise<Execution
     }),
   );
   if (row === undefined) return undefined;
-  const progress = foldJournal(await readJournal(db, id));
+  const progress = foldJournal(await readSteps(db, id));
   return {
     id: row.id,
     workflow: row.workflow,
@@ -233,6 +239,47 @@ function toStep(step: DocumentStep, progress: StepProgress): ExecutionStep {
 }
 
 const toDate = (ms: number | undefined): Date | null => (ms === undefined ? null : new Date(ms));
+
+interface StepRow {
+  readonly step_id: string;
+  readonly item: number;
+  readonly attempt: number;
+  readonly state: StepRun['state'];
+  readonly input: string | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly repeats: boolean;
+  readonly started_ms: number | null;
+  readonly finished_ms: number | null;
+}
+
+const toMs = (column: string): string => `(extract(epoch from ${column}) * 1000)::float8`;
+
+/** The journal as far as it is shown: the elements of a forEach, of which there may be thousands, count as one. */
+async function readSteps(db: Queryable, executionId: string): Promise<readonly StepRun[]> {
+  const { rows } = await db.query<StepRow>({
+    name: 'read-steps',
+    text: `select step_id, item, attempt, state, input, output, error, retry_at is not null as repeats,
+        ${toMs('started_at')} as started_ms, ${toMs('finished_at')} as finished_ms
+      from step_run where execution_id = $1 and item = ${NO_ITEM}
+      union all
+      select step_id, 0, max(attempt), 'succeeded', null, null, null, false, ${toMs('min(started_at)')}, null
+      from step_run where execution_id = $1 and item <> ${NO_ITEM} group by step_id`,
+    values: [executionId],
+  });
+  return rows.map((row) => ({
+    stepId: row.step_id,
+    item: row.item,
+    attempt: row.attempt,
+    state: row.state,
+    input: parseStored(row.input),
+    output: parseStored(row.output),
+    error: parseError(row.error) ?? undefined,
+    ...(row.repeats && { dueAtMs: 0 }),
+    startedAtMs: row.started_ms ?? undefined,
+    finishedAtMs: row.finished_ms ?? undefined,
+  }));
+}
 
 interface DocumentStep {
   readonly id: string;

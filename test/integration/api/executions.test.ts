@@ -355,6 +355,15 @@ describe('POST /executions/{id}/cancel', () => {
     expect((await call('POST', `/api/v1/executions/${id}/cancel`)).data.state).toBe('running');
   });
 
+  test.each([{ reason: 'x'.repeat(501) }, { reason: 'a\u0000b' }, { reason: 1 }, { why: 'x' }])(
+    'refuses the body %j',
+    async (body) => {
+      const id = await startHello(api.tenant, 'hello');
+      const answer = await call('POST', `/api/v1/executions/${id}/cancel`, body);
+      expect([answer.status, answer.data.code]).toEqual([400, 'invalid_request']);
+    },
+  );
+
   test('is a conflict once it has ended', async () => {
     const id = await startHello(api.tenant, 'hello');
     await succeed(api, id);

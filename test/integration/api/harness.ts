@@ -91,7 +91,6 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const limits: ApiLimits = {
     ...DEFAULT_API_LIMITS,
     maxExecutionTimeS: 3600,
-    stepTimeoutS: 300,
     ...options.limits,
   };
   const app = createApp({

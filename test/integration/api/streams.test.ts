@@ -204,7 +204,9 @@ describe('GET /executions/{id}/logs', () => {
     expect(await get('tail=2')).toEqual(['c', 'd']);
     expect(await get('tail=2&step=greet')).toEqual(['b', 'c']);
     expect(await get('tail=0')).toEqual([]);
-    expect((await call('GET', `/api/v1/executions/${id}/logs?tail=10001`)).status).toBe(400);
+    for (const query of ['tail=10001', 'tail=-1', 'step=%00', 'follow=1']) {
+      expect((await call('GET', `/api/v1/executions/${id}/logs?${query}`)).status).toBe(400);
+    }
   });
 
   test('gives more lines than one query does, each once', async () => {
