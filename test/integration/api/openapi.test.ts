@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { z } from 'zod';
+import { z } from '../../../src/core/zod.ts';
 import { createOperations, describeApi } from '../../../src/api/routes/operations.ts';
 import { deliver, deployHello, startHello, succeed } from './fixtures.ts';
 import { startTestApi, type TestApi } from './harness.ts';
