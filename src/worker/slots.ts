@@ -7,7 +7,7 @@ export interface Slots {
   /** Tenants that run as much as their share, while others have due work. */
   tenantsAtShare(): readonly string[];
   /** How many more the tenant may take now. */
-  room(tenantId: string): number;
+  readonly room: (tenantId: string) => number;
   /** Tenants that were seen to have due work at the last look; they count when slots are shared out. */
   setWaitingTenants(tenantIds: readonly string[]): void;
   active(): number;

@@ -82,9 +82,7 @@ export function choiceKey<const V extends readonly [string, ...string[]]>(
   const schema = z.enum(values, {
     error: (issue) => `must be one of ${values.join(', ')}, got ${quote(issue.input)}`,
   });
-  return key(schema.default(fallback as never), description, { defaultText: fallback }) as ConfigKey<
-    V[number]
-  >;
+  return key(schema.default(fallback), description, { defaultText: fallback });
 }
 
 /** A value of another type, made from the text by `parse`, whose thrown message is shown. */

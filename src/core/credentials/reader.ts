@@ -7,7 +7,7 @@ import type { Credential } from './types.ts';
 /** Opened credentials, remembered for a moment: a changed or deleted one is noticed within 5 s on every replica. */
 export interface CredentialReader {
   /** Undefined when the tenant has no credential of that name. */
-  read(tenantId: string, name: string): Promise<Credential | undefined>;
+  readonly read: (tenantId: string, name: string) => Promise<Credential | undefined>;
   forget(tenantId: string, name: string): void;
 }
 

@@ -3,7 +3,7 @@ import type { Queryable } from './database.ts';
 /** The database's clock, seen from this process. Ids and timestamps of signatures use it (FAULTS R29, R30). */
 export interface DatabaseClock {
   /** Milliseconds since the epoch by the database's clock. */
-  now(): number;
+  readonly now: () => number;
   /** How far this process's clock is ahead of the database's, in milliseconds, when last measured. */
   skewMs(): number;
   /** Measures again; called at start and then periodically. */

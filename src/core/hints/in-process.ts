@@ -16,12 +16,13 @@ export function createInProcessHints(
   const inFlight = new Set<Promise<void>>();
 
   const pump = (): void => {
-    while (handle !== undefined && active < options.concurrency) {
-      const next = waiting.values().next();
-      if (next.done) return;
-      waiting.delete(next.value);
+    const onHint = handle;
+    if (onHint === undefined) return;
+    for (const executionId of waiting) {
+      if (active >= options.concurrency) return;
+      waiting.delete(executionId);
       active++;
-      const work = handle(next.value).finally(() => {
+      const work = onHint(executionId).finally(() => {
         active--;
         inFlight.delete(work);
         pump();

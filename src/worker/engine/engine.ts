@@ -37,7 +37,7 @@ export interface EngineDeps extends RunDeps {
 
 export interface Engine {
   /** Claims the execution that a hint names, when a slot is or becomes free soon; resolves when that is decided. */
-  offer(executionId: string): Promise<void>;
+  readonly offer: (executionId: string) => Promise<void>;
   /** Claims due executions and starts them; returns how many. */
   claimDue(quotas: readonly TenantQuota[]): Promise<number>;
   /** Slots that nothing runs in and no claim under way may need. */

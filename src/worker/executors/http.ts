@@ -113,8 +113,8 @@ function withQuery(url: string, query: JsonValue | undefined): string {
     }
   }
   if (parameters.size === 0) return url;
-  const [base, fragment] = url.split('#', 2);
-  return `${base}${base!.includes('?') ? '&' : '?'}${parameters}${fragment === undefined ? '' : `#${fragment}`}`;
+  const [base = '', fragment] = url.split('#', 2);
+  return `${base}${base.includes('?') ? '&' : '?'}${parameters.toString()}${fragment === undefined ? '' : `#${fragment}`}`;
 }
 
 function renderHeaders(headers: JsonValue | undefined): Record<string, string> {

@@ -52,8 +52,8 @@ output: steps.call.output
   const shown = await Promise.all(
     [`/api/v1/executions/${id}`, `/api/v1/executions/${id}/logs`].map((path) => platform.call('GET', path)),
   );
-  // oxlint-disable-next-line typescript/no-explicit-any
   return {
+    // oxlint-disable-next-line typescript/no-explicit-any
     execution: execution as any,
     told: shown.map(({ text }) => text).join('\n'),
     logs: shown[1]!.text,
