@@ -1,11 +1,11 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { dirname, join } from 'node:path';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { identify } from '../../src/cli/embedded/process-identity.ts';
 import { startDevPlatform, runToEnd, type DevPlatform } from '../support/dev-platform.ts';
 import { freePort } from '../support/free-port.ts';
 import { cliCommand, createProcesses } from '../support/processes.ts';
-import { startSink } from '../support/sink.ts';
+import { startSink, type Sink } from '../support/sink.ts';
 import { makeTempDirectory } from '../support/temp-directory.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -118,19 +118,25 @@ describe('npm start', () => {
     await Promise.all(pids.map(gone));
   });
 
-  it('lets a step that runs finish, and records it, before it stops', async () => {
-    const directory = await makeTempDirectory();
-    const sink = await startSink(() => ({ delayMs: 2000 }));
-    const env = { EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}` };
-    const first = await start(directory, env);
-    const file = join(directory, 'slow.yaml');
+  /** Starts a workflow whose only step waits for `sink`, and waits until it does. */
+  async function callSlowly(platform: DevPlatform, sink: Sink): Promise<void> {
+    const file = join(dirname(platform.directory), 'slow.yaml');
     await writeFile(
       file,
       `name: slow\ntriggers: { by-hand: { manual: {} } }\nsteps: [{ id: call, http: { url: "${sink.url}/slow" } }]\n`,
     );
-    expect(await first.cli('deploy', file)).toMatchObject({ code: 0 });
-    await first.cli('run', 'slow', '--timeout', '0s');
+    expect(await platform.cli('deploy', file)).toMatchObject({ code: 0 });
+    expect(await platform.cli('run', 'slow', '--timeout', '0s')).toMatchObject({ code: 0 });
     await waitFor(() => sink.entries.length === 1);
+  }
+
+  it('lets a step that runs finish, and records it, before it stops', async () => {
+    const directory = await makeTempDirectory();
+    const sink = await startSink(() => ({ delayMs: 2000 }));
+    onTestFinished(() => sink.close());
+    const env = { EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}` };
+    const first = await start(directory, env);
+    await callSlowly(first, sink);
 
     first.process.signalGroup('SIGINT');
     expect(await first.process.exited).toBe(0);
@@ -138,7 +144,28 @@ describe('npm start', () => {
 
     expect((await executions(second)).map(({ state }) => state)).toEqual(['succeeded']);
     expect(sink.entries).toHaveLength(1);
-    await sink.close();
+  });
+
+  it('is not ready while it drains, and stops at once at a second signal, with its database', async () => {
+    const sink = await startSink(() => ({ delayMs: 60_000 }));
+    onTestFinished(() => sink.close());
+    const platform = await start(await makeTempDirectory(), {
+      EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}`,
+    });
+    await callSlowly(platform, sink);
+    const postgres = await databasePid(platform);
+    const pid = await platformPid(platform);
+
+    process.kill(pid, 'SIGINT');
+    await waitFor(
+      async () => (await fetch(`${platform.url}/health/ready`).catch(() => undefined))?.status !== 200,
+    );
+    process.kill(pid, 'SIGINT'); // npm passes on what the terminal has sent already: still the same Ctrl-C
+    await expect(waitFor(() => platform.process.hasExited(), { timeoutMs: 1000 })).rejects.toThrow('in vain');
+    process.kill(pid, 'SIGINT');
+
+    await gone(pid);
+    await gone(postgres);
   });
 
   it('keeps its secrets in a file for its owner alone, and lets the environment win', async () => {
@@ -172,6 +199,7 @@ describe('npm start', () => {
   it('says which port is taken and how to change it, and leaves nothing running', async () => {
     const directory = await makeTempDirectory();
     const sink = await startSink();
+    onTestFinished(() => sink.close());
 
     const refused = await runToEnd(processes, cliCommand('dev'), {
       MILLRACE_DATA_DIR: join(directory, 'data'),
