@@ -157,10 +157,10 @@ describe('npm start', () => {
     const pid = await platformPid(platform);
 
     process.kill(pid, 'SIGINT');
+    process.kill(pid, 'SIGTERM'); // npm passes on what it gets: so soon after the first it is the same request
     await waitFor(
       async () => (await fetch(`${platform.url}/health/ready`).catch(() => undefined))?.status !== 200,
     );
-    process.kill(pid, 'SIGINT'); // npm passes on what the terminal has sent already: still the same Ctrl-C
     await expect(waitFor(() => platform.process.hasExited(), { timeoutMs: 1000 })).rejects.toThrow('in vain');
     process.kill(pid, 'SIGINT');
 
