@@ -1,0 +1,24 @@
+import { accept } from './accept.ts';
+import { execute } from './execute.ts';
+import { http, overhead } from './http.ts';
+import { latency } from './latency.ts';
+import { light } from './light.ts';
+import { machine } from './machine.ts';
+import type { Measure } from './measure.ts';
+import { mixed } from './mixed.ts';
+import { resume } from './resume.ts';
+import { start } from './start.ts';
+
+/** In the order of a round; `latency` goes by what `accept` found. */
+export const MEASURES: readonly Measure[] = [
+  machine,
+  accept,
+  latency,
+  mixed,
+  execute,
+  http,
+  overhead,
+  light,
+  resume,
+  start,
+];

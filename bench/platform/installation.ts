@@ -1,0 +1,186 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { freePort } from '../../test/support/free-port.ts';
+import { createApiClient, type ApiClient } from '../../test/support/platform.ts';
+import { platformCommand, type TestProcess } from '../../test/support/processes.ts';
+import { writeStatements } from '../profile.ts';
+import { startSampler, type Sampler } from './sampler.ts';
+import type { Services } from './services.ts';
+
+/** A platform on an empty database of its own: the API, and a worker when it is wanted. */
+export interface Installation {
+  readonly client: ApiClient;
+  readonly secret: string;
+  /** The administrator's session, past row-level security. */
+  readonly db: pg.Client;
+  readonly sampler: Sampler;
+  /** Milliseconds from its start until it was ready. */
+  readonly apiStartMs: number;
+  /** Starts a worker and resolves when it is ready, after that many milliseconds. */
+  startWorker(): Promise<number>;
+  stopWorker(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  stopApi(): Promise<void>;
+  /** Deploys a workflow and gives the full URL of its webhook. */
+  deploy(definition: string): Promise<string>;
+}
+
+export interface InstallationOptions {
+  /** Beside what every installation has. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Where the processes leave their CPU profiles when they end. */
+  readonly profileDirectory: string | undefined;
+}
+
+/** The credential that the webhooks of the benchmark are signed with. */
+export const CREDENTIAL = 'bench-secret';
+const TOP_STATEMENTS = 12;
+const READY_WITHIN_MS = 30_000;
+const STOP_WITHIN_MS = 60_000;
+
+/** Runs `work` on a new installation, and takes everything away again. */
+export async function withInstallation<T>(
+  services: Services,
+  options: InstallationOptions,
+  work: (installation: Installation) => Promise<T>,
+): Promise<T> {
+  const database = await services.createDatabase();
+  await services.emptyRedis();
+  const db = new pg.Client({ connectionString: database.url, application_name: 'millrace bench' });
+  db.on('error', () => undefined); // whoever uses it hears of it
+  const sampler = startSampler();
+  const started: TestProcess[] = [];
+  const takeAway = async (): Promise<void> => {
+    await Promise.all(started.map((one) => end(one, 'SIGTERM')));
+    await sampler.stop();
+    if (options.profileDirectory !== undefined)
+      await writeStatements(db, options.profileDirectory, TOP_STATEMENTS);
+    await db.end();
+    await services.dropDatabase(database.name);
+  };
+  let result: T;
+  try {
+    await db.connect();
+    await requireDurable(db);
+    sampler.watch('postgres', services.postgresPid);
+    sampler.watch('redis', services.redisPid);
+    result = await work(await start(services, options, database.url, db, sampler, started));
+  } catch (error) {
+    await takeAway().catch(() => undefined); // why it failed says more
+    throw error;
+  }
+  await takeAway();
+  return result;
+}
+
+async function start(
+  services: Services,
+  options: InstallationOptions,
+  databaseUrl: string,
+  db: pg.Client,
+  sampler: Sampler,
+  started: TestProcess[],
+): Promise<Installation> {
+  const apiKey = `mr_bench_${randomBytes(24).toString('hex')}`;
+  const secret = randomBytes(24).toString('hex');
+  const environment = {
+    DATABASE_URL: databaseUrl,
+    REDIS_URL: services.redisUrl,
+    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
+    JWT_SECRET: randomBytes(32).toString('hex'),
+    MILLRACE_BOOTSTRAP_API_KEY: apiKey,
+    LISTEN_HOST: '127.0.0.1',
+    LOG_LEVEL: 'warn',
+    ...options.env,
+  };
+  const startOne = async (name: 'api' | 'worker') => {
+    const port = await freePort();
+    const startedAt = performance.now();
+    const [node, ...rest] = platformCommand(name, { built: false });
+    const child = services.processes.start([node, ...profileFlags(options, name), ...rest], {
+      env: { ...environment, [name === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port) },
+    });
+    started.push(child);
+    sampler.watch(name, child.pid);
+    await untilReady(child, port, name);
+    return { child, port, startMs: performance.now() - startedAt };
+  };
+
+  const api = await startOne('api');
+  const client = createApiClient(`http://127.0.0.1:${api.port}`, apiKey);
+  const reply = await client.call('PUT', `/api/v1/credentials/${CREDENTIAL}`, {
+    type: 'secret',
+    data: { value: secret },
+  });
+  if (reply.status >= 300) throw new Error(`the credential was refused: ${reply.status} ${reply.text}`);
+  let worker: TestProcess | undefined;
+  return {
+    client,
+    secret,
+    db,
+    sampler,
+    apiStartMs: api.startMs,
+    async startWorker() {
+      const { child, startMs } = await startOne('worker');
+      worker = child;
+      return startMs;
+    },
+    async stopWorker(signal = 'SIGTERM') {
+      if (worker !== undefined) await end(worker, signal);
+      worker = undefined;
+    },
+    stopApi: () => end(api.child, 'SIGTERM'),
+    async deploy(definition) {
+      const { hook } = await client.deploy(definition);
+      return `http://127.0.0.1:${api.port}${hook}`;
+    },
+  };
+}
+
+let profiles = 0;
+const profileFlags = ({ profileDirectory }: InstallationOptions, name: string): readonly string[] =>
+  profileDirectory === undefined
+    ? []
+    : [
+        '--cpu-prof',
+        `--cpu-prof-dir=${profileDirectory}`,
+        `--cpu-prof-name=${name}-${++profiles}.cpuprofile`,
+      ];
+
+async function untilReady(child: TestProcess, port: number, name: string): Promise<void> {
+  const deadline = performance.now() + READY_WITHIN_MS;
+  for (;;) {
+    const status = await fetch(`http://127.0.0.1:${port}/health/ready`).then(
+      (response) => response.status,
+      () => undefined,
+    );
+    if (status === 200) return;
+    if (child.hasExited()) throw new Error(`the ${name} ended at its start:\n${child.output()}`);
+    if (performance.now() > deadline)
+      throw new Error(`the ${name} was not ready in time:\n${child.output()}`);
+    await delay(5);
+  }
+}
+
+async function end(child: TestProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  if (child.hasExited()) return;
+  child.signal(signal);
+  const timer = setTimeout(() => child.signalGroup('SIGKILL'), STOP_WITHIN_MS);
+  await child.exited;
+  clearTimeout(timer);
+}
+
+/** Figures of a database that may lose commits are not worth printing. */
+async function requireDurable(db: pg.Client): Promise<void> {
+  const { rows } = await db.query<{ name: string; setting: string }>(
+    `select name, reset_val as setting from pg_settings where name in ('fsync', 'synchronous_commit', 'full_page_writes')
+     union all
+     select 'a setting of role or database', unnest(setconfig) from pg_db_role_setting`,
+  );
+  const wrong = rows.filter(({ setting }) => setting !== 'on');
+  if (rows.length !== 3 || wrong.length > 0) {
+    throw new Error(
+      `PostgreSQL does not make commits durable: ${rows.map((row) => `${row.name} = ${row.setting}`).join(', ')}`,
+    );
+  }
+}
