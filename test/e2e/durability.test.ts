@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -7,7 +6,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../support/cluster.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import { PROJECT_ROOT, type TestProcess } from '../support/processes.ts';
+import type { TestProcess } from '../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
 import { SECRET, SIGNERS } from '../support/signatures.ts';
 import { startSink, type Sink } from '../support/sink.ts';
@@ -22,7 +21,6 @@ let cluster: Cluster;
 let sql: pg.Pool;
 
 beforeAll(async () => {
-  execFileSync(process.execPath, ['scripts/build.ts'], { cwd: PROJECT_ROOT, stdio: 'pipe' });
   database = await createTestDatabase();
   redis = await startRedisServer();
   sink = await startSink();
@@ -212,6 +210,44 @@ steps:
   - { id: two, needs: [one], http: { url: "${url}/two" } }
   - { id: three, needs: [two], http: { url: "${url}/three" } }
 `;
+
+  test('a worker that slept through its lease writes nothing when it wakes', async () => {
+    const gate = await startSink(({ path }, n) => (path === '/two' && n <= 2 ? { delayMs: 1500 } : {}));
+    try {
+      const other = await startCluster({
+        databaseUrl: database.url,
+        built: true,
+        env: { LEASE_MS: '2000', HEARTBEAT_MS: '500', EGRESS_ALLOW_PRIVATE: `127.0.0.1:${gate.port}` },
+      });
+      try {
+        const { hook } = await other.deploy(threeStepsAt(gate.url));
+        const sleeper = await other.startWorker();
+        const reply = await other.post(hook, {});
+        const id = reply.data.executionId as string;
+        const requests = (path: string) => gate.entries.filter((entry) => entry.path === path);
+        await waitFor(() => requests('/two').length === 1);
+        sleeper.signal('SIGSTOP');
+        await other.startWorker();
+        expect((await other.finished(id, 30_000)).state).toBe('succeeded');
+        const before = await sql.query(
+          `select * from step_run where execution_id = $1 order by step_id, attempt`,
+          [id],
+        );
+        sleeper.signal('SIGCONT');
+        await sleeper.waitForOutput(/fenced/);
+        const after = await sql.query(
+          `select * from step_run where execution_id = $1 order by step_id, attempt`,
+          [id],
+        );
+        expect(after.rows).toEqual(before.rows);
+        expect(['/one', '/two', '/three'].map((path) => requests(path).length)).toEqual([1, 2, 1]);
+      } finally {
+        await other.stop();
+      }
+    } finally {
+      await gate.close();
+    }
+  });
 
   test('Redis gone and back changes nothing but latency', async () => {
     const { hook } = await cluster.deploy(threeSteps('without-redis'));

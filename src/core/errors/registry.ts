@@ -72,10 +72,6 @@ export const ERRORS = {
   workflow_not_found: define('not_found', 'Workflow %s does not exist'),
   workflow_version_not_found: define('not_found', 'Workflow %s has no version %s'),
   workflow_disabled: define('conflict', 'Workflow %s is disabled; enable it first'),
-  workflow_no_manual_trigger: define(
-    'conflict',
-    'Workflow %s has no manual trigger; add `triggers: { manual: { manual: {} } }`',
-  ),
   workflow_name_mismatch: define(
     'unprocessable',
     'The document is named %s but was sent to %s; make them equal',
