@@ -10,7 +10,7 @@ import { createIngest } from '../core/deliveries/ingest.ts';
 import { appError, coerceError } from '../core/errors/app-error.ts';
 import { createExecutionWatcher } from '../core/executions/watch.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
-import { closeServer, createClosers, listen, type Closers } from '../core/lifecycle.ts';
+import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
 import { checkStorage } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
@@ -54,16 +54,11 @@ const NO_HINTS: HintPublisher = { publish: () => {}, healthy: () => false, close
  *
  * @throws AppError when the database is unfit or the port is taken; nothing is left open then
  */
-export async function startApi(options: ApiOptions): Promise<ApiRuntime> {
-  const closers = createClosers();
-  try {
-    return await compose(options, closers);
-  } catch (error) {
-    await closers
-      .closeAll()
-      .catch((raw: unknown) => options.logger.error({ err: coerceError(raw) }, 'stopping failed'));
-    throw error;
-  }
+export function startApi(options: ApiOptions): Promise<ApiRuntime> {
+  return composeOrClose(
+    (closers) => compose(options, closers),
+    (error) => options.logger.error({ err: error }, 'stopping failed'),
+  );
 }
 
 async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntime> {

@@ -28,6 +28,24 @@ export function createClosers(): Closers {
 }
 
 /**
+ * Builds something out of parts that have to be closed; when that fails half-way, the parts made so far are closed.
+ *
+ * @param build adds a closer for each part as it is made
+ */
+export async function composeOrClose<T>(
+  build: (closers: Closers) => Promise<T>,
+  onCloseError: (error: Error) => void,
+): Promise<T> {
+  const closers = createClosers();
+  try {
+    return await build(closers);
+  } catch (error) {
+    await closers.closeAll().catch((raw: unknown) => onCloseError(coerceError(raw)));
+    throw error;
+  }
+}
+
+/**
  * Listens, and says which port it is.
  *
  * @param key the configuration key that sets the port, for the message

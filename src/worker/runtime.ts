@@ -9,7 +9,7 @@ import { openDatabase, type Database, type DatabaseOptions } from '../core/db/da
 import { createEgressClient } from '../core/egress/client.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import type { HintConsumer } from '../core/hints/types.ts';
-import { closeServer, createClosers, listen, type Closers } from '../core/lifecycle.ts';
+import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
 import { checkStorage } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
@@ -50,16 +50,11 @@ const HTTP_GRACE_MS = 1000;
  *
  * @throws AppError when the database is unfit or the port is taken; nothing is left open then
  */
-export async function startWorker(options: WorkerOptions): Promise<WorkerRuntime> {
-  const closers = createClosers();
-  try {
-    return await compose(options, closers);
-  } catch (error) {
-    await closers
-      .closeAll()
-      .catch((raw: unknown) => options.logger.error({ err: coerceError(raw) }, 'stopping failed'));
-    throw error;
-  }
+export function startWorker(options: WorkerOptions): Promise<WorkerRuntime> {
+  return composeOrClose(
+    (closers) => compose(options, closers),
+    (error) => options.logger.error({ err: error }, 'stopping failed'),
+  );
 }
 
 async function compose(options: WorkerOptions, closers: Closers): Promise<WorkerRuntime> {

@@ -1,3 +1,4 @@
+import { FRAMING_HEADERS, HEADER_NAME } from '../http-headers.ts';
 import { z } from '../zod.ts';
 
 /** Letters, digits and single hyphens, beginning with a letter. */
@@ -32,23 +33,8 @@ export const credentialNameSchema = z
   .describe('Name of a credential of this tenant');
 
 const NOT_AFTER_EXAMPLE = '2026-01-31T00:00:00Z';
-const HEADER_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 /** What a header value may carry: visible ASCII with inner spaces. Nothing that ends a line. */
 const HEADER_VALUE = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
-/** Headers that frame the message or name the connection; setting them is request smuggling. */
-const FRAMING_HEADERS: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'keep-alive',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
 
 const headerValue = z
   .string()

@@ -1,3 +1,4 @@
+import { FRAMING_HEADERS, HEADER_NAME } from '../http-headers.ts';
 import { isRecord } from '../json.ts';
 import { z } from '../zod.ts';
 import { templateField } from './fields.ts';
@@ -6,30 +7,14 @@ import { says } from './zod-findings.ts';
 
 /** Header maps of `http` and `respond`. */
 
-/** RFC 9110, section 5.6.2: `token`. */
-export const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 /** RFC 9110, section 5.5, without obs-text: no line can be smuggled in. */
 const FIELD_VALUE = /^[\t\x20-\x7e]*$/;
 
-/** They frame the message or the connection, and are the HTTP stack's to write. */
-const FRAMING = [
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'keep-alive',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-];
 /** Every request of a step carries an `Idempotency-Key` of its own. */
-export const RESERVED_IN_REQUESTS: ReadonlySet<string> = new Set([...FRAMING, 'idempotency-key']);
+export const RESERVED_IN_REQUESTS: ReadonlySet<string> = new Set([...FRAMING_HEADERS, 'idempotency-key']);
 /** What an answer under the platform's own host name must not change: cookies and the browser's rules for that host. */
 export const RESERVED_IN_RESPONSES: ReadonlySet<string> = new Set([
-  ...FRAMING,
+  ...FRAMING_HEADERS,
   'clear-site-data',
   'content-security-policy',
   'service-worker-allowed',
@@ -46,7 +31,7 @@ export const headersField = z.record(z.string(), templateField, {
 });
 
 export const isSendableHeader = (name: string, value: string, reserved: ReadonlySet<string>): boolean =>
-  TOKEN.test(name) && !reserved.has(name.toLowerCase()) && FIELD_VALUE.test(value);
+  HEADER_NAME.test(name) && !reserved.has(name.toLowerCase()) && FIELD_VALUE.test(value);
 
 /** What is known of a header map before its templates are rendered. */
 export function checkHeaders(
@@ -66,7 +51,7 @@ interface HeaderPlace {
 }
 
 function checkHeader(name: string, value: unknown, { path, reserved }: HeaderPlace): readonly Finding[] {
-  if (!TOKEN.test(name)) {
+  if (!HEADER_NAME.test(name)) {
     const message = `${preview(name)} is not a header name`;
     return [
       {

@@ -12,7 +12,7 @@ import {
   oneKind,
 } from './fields.ts';
 import type { Finding } from './findings.ts';
-import { TOKEN } from './headers.ts';
+import { HEADER_NAME } from '../http-headers.ts';
 import { TRIGGERS_NOT_YET, WEBHOOK_KEYS_NOT_YET } from './not-yet.ts';
 import type { CredentialUse, Site } from './steps/kind.ts';
 import { listOf, nearest } from './suggest.ts';
@@ -67,7 +67,7 @@ const dedupeField = anyOf(
   [
     z.literal(false),
     closed('must be an object', 'write `dedupe: { header: X-Request-Id }`', {
-      header: z.string(headerNameHint).regex(TOKEN, headerNameHint),
+      header: z.string(headerNameHint).regex(HEADER_NAME, headerNameHint),
     }),
     closed('must be an object', 'write `dedupe: { key: body.id }`', { key: expressionField('body.id') }),
   ],

@@ -1,28 +1,18 @@
+import { FRAMING_HEADERS, HEADER_NAME } from '../http-headers.ts';
 import { terminalError, type StepError } from '../step-error.ts';
 
 /** Header names in lower case with their values. */
 export type Headers = ReadonlyMap<string, string>;
 
-const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 /** RFC 9110, section 5.5: visible characters, space, tab and bytes above ASCII; nothing that could end the line. */
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const MAX_HEADERS_BYTES = 65_536;
 
-/** They frame the message, name the connection or are for proxies: the client alone sets them. */
+/** The client alone sets what frames the message, names the connection or is for proxies. */
 const REFUSED_HEADERS: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'host',
+  ...FRAMING_HEADERS,
   'http2-settings',
-  'keep-alive',
   'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
 ]);
 
 /**
@@ -59,7 +49,7 @@ const FORBIDDEN_METHODS: ReadonlySet<string> = new Set(['CONNECT', 'TRACE', 'TRA
 /** The method in upper case. @throws StepError `invalid_input` */
 export function checkMethod(method: string): string {
   const upper = method.toUpperCase();
-  if (!TOKEN.test(method) || FORBIDDEN_METHODS.has(upper)) {
+  if (!HEADER_NAME.test(method) || FORBIDDEN_METHODS.has(upper)) {
     throw invalid(
       `\`${method.slice(0, 40)}\` cannot be used as a method; use GET, POST, PUT, PATCH, DELETE, HEAD …`,
     );
@@ -76,7 +66,7 @@ export function checkHeaders(headers: Readonly<Record<string, string>>): Map<str
   const checked = new Map<string, string>();
   let size = 0;
   for (const [name, value] of Object.entries(headers)) {
-    if (!TOKEN.test(name)) {
+    if (!HEADER_NAME.test(name)) {
       throw invalid(`\`${name.slice(0, 60)}\` is not a header name: letters, digits and hyphens only`);
     }
     const lower = name.toLowerCase();
