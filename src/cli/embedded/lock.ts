@@ -32,7 +32,7 @@ export async function acquireLock(directory: string): Promise<Lock> {
   for (let attempt = 0; attempt < TAKEOVER_ATTEMPTS; attempt++) {
     if (await create(file, mine)) return { release: () => release(file, mine) };
     const owner = await readOwner(file);
-    if (owner !== undefined && (await isRunning(owner))) throw inUse(directory, owner);
+    if (owner && (await isRunning(owner))) throw inUse(directory, owner);
     await removeStale(file);
   }
   throw new CliError(`The lock ${file} cannot be taken over; if no Millrace runs there, remove it.`);
@@ -41,7 +41,7 @@ export async function acquireLock(directory: string): Promise<Lock> {
 /** The process that holds `directory` now, if one does. */
 export async function lockOwner(directory: string): Promise<LockOwner | undefined> {
   const owner = await readOwner(join(directory, 'lock'));
-  return owner !== undefined && (await isRunning(owner)) ? owner : undefined;
+  return owner && (await isRunning(owner)) ? owner : undefined;
 }
 
 async function ownIdentity(): Promise<LockOwner> {
@@ -63,9 +63,10 @@ async function create(file: string, owner: LockOwner): Promise<boolean> {
   }
 }
 
-async function readOwner(file: string): Promise<LockOwner | undefined> {
+/** Undefined: there is no lock. Null: there is one that names nobody. */
+async function readOwner(file: string): Promise<LockOwner | null | undefined> {
   try {
-    return parseOwner(await readFile(file, 'utf8'));
+    return parseOwner(await readFile(file, 'utf8')) ?? null;
   } catch (raw) {
     if (errorCodeOf(raw) === 'ENOENT') return undefined;
     throw raw;
@@ -82,7 +83,8 @@ function parseOwner(text: string): LockOwner | undefined {
   }
 }
 
-async function isRunning(owner: LockOwner): Promise<boolean> {
+async function isRunning(owner: LockOwner | null): Promise<boolean> {
+  if (owner === null) return false;
   const found = await identify(owner.pid);
   if (found === undefined) return false;
   return found.start === undefined || owner.start === undefined || found.start === owner.start;
@@ -105,7 +107,9 @@ async function removeStale(file: string): Promise<void> {
   }
   try {
     const owner = await readOwner(file);
-    if (owner === undefined || !(await isRunning(owner))) await rm(file, { force: true });
+    // A lock that is missing was removed by another who took over, and the next one there may be somebody's: only what
+    // was read here, and what nobody else may remove meanwhile, is removed.
+    if (owner !== undefined && !(await isRunning(owner))) await rm(file, { force: true });
   } finally {
     await rm(takeover, { force: true });
   }
