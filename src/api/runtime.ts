@@ -21,7 +21,7 @@ import { createApp } from './app.ts';
 import { DEFAULT_API_LIMITS } from './deps.ts';
 import { createBacklogGuard } from './hooks/backlog.ts';
 import { createHooksHandler } from './hooks/handler.ts';
-import { createHttpServer } from './http/server.ts';
+import { createFarewell, createHttpServer } from './http/server.ts';
 
 export type ApiConfig = ConfigOf<typeof apiKeys>;
 
@@ -131,6 +131,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   // The port may be free choice (0), and PUBLIC_URL by default names it; so it listens first, and answers after.
   let serve = (_req: IncomingMessage, res: ServerResponse): void => void res.writeHead(503).end();
   const server = createHttpServer((req, res) => serve(req, res));
+  const sayFarewell = createFarewell(server);
   const port = await listen(server, config.API_PORT, config.LISTEN_HOST, 'API_PORT');
   closers.add(() => closeServer(server, config.SHUTDOWN_GRACE_MS));
   const publicUrl = config.PUBLIC_URL ?? `http://localhost:${port}`;
@@ -187,6 +188,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     stopping.abort();
+    sayFarewell();
     backlog.stop();
     watcher.stop();
     await closers.closeAll();

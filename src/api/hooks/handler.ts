@@ -116,7 +116,6 @@ async function handle(
 
 /** Refuses before the body is read. */
 function shed(deps: HooksDeps, limits: Limits, endpoint: LiveEndpoint): void {
-  if (deps.stopping.aborted) throw appError('draining', { retryAfterS: 1 });
   if (!limits.perEndpoint.take(endpoint.id) || !limits.perTenant.take(endpoint.tenantId)) {
     throw appError('rate_limited', { args: [1], retryAfterS: 1 });
   }

@@ -1,4 +1,10 @@
-import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http';
+import {
+  createServer,
+  STATUS_CODES,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import { randomUUID } from 'node:crypto';
 import { appError, errorCodeOf } from '../../core/errors/app-error.ts';
@@ -32,6 +38,29 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
   );
   server.on('clientError', refuseClient);
   return server;
+}
+
+/**
+ * For a server that is about to stop: it takes what still reaches it, and has each connection closed with its answer, so
+ * that the next request goes to another replica instead of into a reset.
+ *
+ * @returns the function that begins it, for requests under way too
+ */
+export function createFarewell(server: Server): () => void {
+  const open = new Set<ServerResponse>();
+  let begun = false;
+  const close = (res: ServerResponse): void => {
+    if (!res.headersSent) res.setHeader('connection', 'close');
+  };
+  server.prependListener('request', (_req, res) => {
+    open.add(res);
+    res.once('close', () => open.delete(res));
+    if (begun) close(res);
+  });
+  return () => {
+    begun = true;
+    for (const res of open) close(res);
+  };
 }
 
 /** Node's parser refused the request before there was one; it gives us only the socket. */

@@ -11,7 +11,13 @@ import {
   type StepProgress,
   type StepRun,
 } from './journal.ts';
-import { EXECUTION_STATES, type ExecutionState, type StepState } from './status.ts';
+import {
+  EXECUTION_STATES,
+  isStepTerminal,
+  isTerminal,
+  type ExecutionState,
+  type StepState,
+} from './status.ts';
 
 /** An execution as a list shows it. */
 export interface ExecutionSummary {
@@ -202,7 +208,7 @@ export async function getExecution(db: Queryable, id: string): Promise<Execution
     startedAt: row.started_at,
     finishedAt: row.finished_at,
     steps: stepsOfDocument(JSON.parse(row.document)).map((step) =>
-      toStep(step, progress.get(step.id) ?? PENDING),
+      toStep(step, progress.get(step.id) ?? PENDING, isTerminal(row.state)),
     ),
   };
 }
@@ -224,11 +230,13 @@ function triggerOf(row: DetailRow): TriggerValue | JsonObject {
   });
 }
 
-function toStep(step: DocumentStep, progress: StepProgress): ExecutionStep {
+function toStep(step: DocumentStep, progress: StepProgress, hasEnded: boolean): ExecutionStep {
+  // What had not ended when the execution did will not run any more.
+  const isCutOff = hasEnded && !isStepTerminal(progress.state);
   return {
     id: step.id,
     kind: step.kind,
-    state: progress.state,
+    state: isCutOff ? 'cancelled' : progress.state,
     attempts: progress.attempts,
     startedAt: toDate(progress.startedAtMs),
     finishedAt: toDate(progress.finishedAtMs),

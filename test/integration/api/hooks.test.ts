@@ -305,3 +305,24 @@ describe('changes', () => {
     expect((await platform.post(hook, body, SIGNERS.github(body, randomUUID()))).status).toBe(401);
   });
 });
+
+test('a replica that stops takes what still reaches it, and closes the connection after', async () => {
+  const other = await startPlatform(database.url, {}, { workers: 0 });
+  const { hook } = await other.deploy(workflow('draining', 'verify: { scheme: none }'));
+  const text = (body: string, more = '') =>
+    `POST ${hook} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${more}content-length: ${body.length}\r\n\r\n${body}`;
+  const socket = connect(other.api.port, '127.0.0.1');
+  let answers = '';
+  socket.on('data', (chunk) => (answers += chunk.toString()));
+  socket.write(text('{}'));
+  await expect.poll(() => answers).toMatch(/^HTTP\/1\.1 202 /);
+  // The second request is under way when the replica is told to stop.
+  socket.write(text('{"n":2}', 'expect: 100-continue\r\n').slice(0, -1));
+  await expect.poll(() => answers).toContain('100 Continue');
+  const stopped = other.stop();
+  socket.write('}');
+  await expect.poll(() => answers.match(/HTTP\/1\.1 202 /g)?.length).toBe(2);
+  expect(answers.toLowerCase()).toContain('connection: close');
+  await stopped;
+  socket.destroy();
+});

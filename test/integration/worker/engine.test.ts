@@ -303,14 +303,14 @@ describe('stopping', () => {
     const { hook } = await platform.deploy(`
 name: endless
 ${webhook}
-steps: [{ id: call, http: { url: "${sink.url}/endless" } }]
+steps: [{ id: call, http: { url: "${sink.url}/endless" } }, { id: after, needs: [call], transform: "1" }]
 `);
     const { data } = await platform.post(hook, {});
     await expect.poll(() => requests('/endless').length).toBe(1);
     expect((await platform.call('POST', `/api/v1/executions/${data.executionId}/cancel`)).status).toBe(202);
     const execution = await platform.finished(data.executionId as string, 5000);
     expect(execution).toMatchObject({ state: 'cancelled', error: { code: 'cancelled' } });
-    expect(step(execution, 'call').state).toBe('cancelled');
+    expect(execution).toMatchObject({ steps: [{ state: 'cancelled' }, { state: 'cancelled' }] });
   });
 
   test('an execution that runs longer than its timeout fails as execution_timeout', async () => {
