@@ -6,7 +6,8 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../support/cluster.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
-import type { TestProcess } from '../support/processes.ts';
+import { freePort } from '../support/free-port.ts';
+import { createProcesses, platformCommand, type TestProcess } from '../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
 import { SECRET, SIGNERS } from '../support/signatures.ts';
 import { startSink, type Sink } from '../support/sink.ts';
@@ -265,6 +266,45 @@ steps:
     await checkLedger([...ids, ...afterIds], 'without-redis');
     worker.signalGroup('SIGKILL');
     await worker.exited;
+  });
+
+  test('a Redis that is not there at start is no reason not to start, one that evicts is', async () => {
+    const absent = await startCluster({
+      databaseUrl: database.url,
+      redisUrl: `redis://127.0.0.1:${await freePort()}`,
+      built: true,
+    });
+    try {
+      await absent.startWorker();
+      const { hook } = await absent.deploy(`
+name: no-redis
+triggers: { hook: { webhook: { verify: { scheme: none } } } }
+steps: [{ id: echo, transform: trigger.body }]
+`);
+      const reply = await absent.post(hook, {});
+      expect((await absent.finished(reply.data.executionId as string)).state).toBe('succeeded');
+    } finally {
+      await absent.stop();
+    }
+    const evicting = await startRedisServer({ maxmemoryPolicy: 'allkeys-lru' });
+    const processes = createProcesses();
+    try {
+      for (const name of ['api', 'worker'] as const) {
+        const refused = processes.start(platformCommand(name, { built: true }), {
+          env: {
+            DATABASE_URL: database.url,
+            REDIS_URL: evicting.url,
+            ENCRYPTION_KEY: 'ab'.repeat(32),
+            JWT_SECRET: 'cd'.repeat(32),
+          },
+        });
+        expect(await refused.exited).toBe(78);
+        expect(refused.stderr()).toContain('maxmemory-policy allkeys-lru');
+      }
+    } finally {
+      await processes.killAll();
+      await evicting.stop();
+    }
   });
 
   test('a worker told to stop finishes what runs and takes no more', async () => {
