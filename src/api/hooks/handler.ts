@@ -40,6 +40,8 @@ const MAX_WAITING = 10_000;
 /** Refused requests that are recorded, for each endpoint and second; an attack is a sample. */
 const RECORDED_REFUSALS_PER_SECOND = 20;
 const MAX_RECORDED_REFUSAL_BYTES = 65_536;
+/** Bodies in memory at most, read or about to be; what a request says (or may) hold is reserved before it is read. */
+const MAX_HELD_BYTES = 256 * 1024 * 1024;
 const RETRY_AFTER_S = 2;
 const BACKLOG_RETRY_AFTER_S = 30;
 
@@ -49,6 +51,8 @@ interface Limits {
   readonly perEndpoint: RateLimiter;
   readonly perTenant: RateLimiter;
   readonly refusals: RateLimiter;
+  /** Bytes of bodies that are reserved now. */
+  heldBytes: number;
 }
 
 /**
@@ -60,6 +64,7 @@ export function createHooksHandler(deps: HooksDeps): HooksHandler {
     perEndpoint: createRateLimiter(deps.rateLimitPerEndpoint),
     perTenant: createRateLimiter(deps.rateLimitPerTenant),
     refusals: createRateLimiter(RECORDED_REFUSALS_PER_SECOND),
+    heldBytes: 0,
   };
   return (req, res) => {
     const startedAtMs = performance.now();
@@ -103,6 +108,34 @@ async function handle(
     throw appError('method_not_allowed', { args: [req.method ?? ''] });
   }
   shed(deps, limits, endpoint);
+  const reserved = reserve(deps, limits, req);
+  try {
+    await takeIn(deps, limits, endpoint, url, req, res);
+  } finally {
+    limits.heldBytes -= reserved;
+  }
+}
+
+/** Reserves the memory that the body may take; a body that is compressed or of unknown length may take the limit. */
+function reserve(deps: HooksDeps, limits: Limits, req: IncomingMessage): number {
+  const declared = Number(req.headers['content-length'] ?? NaN);
+  const isPlain = req.headers['content-encoding'] === undefined && declared <= deps.maxBodyBytes;
+  const bytes = isPlain ? declared : deps.maxBodyBytes;
+  if (limits.heldBytes + bytes > MAX_HELD_BYTES) {
+    throw appError('unavailable', { args: [RETRY_AFTER_S], retryAfterS: RETRY_AFTER_S });
+  }
+  limits.heldBytes += bytes;
+  return bytes;
+}
+
+async function takeIn(
+  deps: HooksDeps,
+  limits: Limits,
+  endpoint: LiveEndpoint,
+  url: string,
+  req: IncomingMessage,
+  res: ServerResponse,
+): Promise<void> {
   const body = await readBody(req, { maxBytes: deps.maxBodyBytes });
   const nowMs = deps.now();
   const deliveryId = makeId(nowMs);

@@ -326,3 +326,24 @@ test('a replica that stops takes what still reaches it, and closes the connectio
   await stopped;
   socket.destroy();
 });
+
+test('bodies that would fill the memory are refused before they are read', async () => {
+  const other = await startPlatform(database.url, { WEBHOOK_MAX_BODY_BYTES: '67108864' }, { workers: 0 });
+  const { hook } = await other.deploy(workflow('heavy', 'verify: { scheme: none }'));
+  const head = (length: number) =>
+    `POST ${hook} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: ${length}\r\n\r\n`;
+  const sockets = Array.from({ length: 5 }, () => connect(other.api.port, '127.0.0.1'));
+  const answers = sockets.map(() => '');
+  for (const [index, socket] of sockets.entries()) {
+    socket.on('data', (chunk) => (answers[index] += chunk.toString()));
+    socket.write(head(60_000_000));
+    await expect.poll(() => answers[index]).toContain('100 Continue');
+  }
+  await expect.poll(() => answers[4]).toMatch(/HTTP\/1\.1 503 [\s\S]*retry-after: \d+/i);
+  expect(answers.slice(0, 4).some((answer) => answer.includes(' 503 '))).toBe(false);
+  for (const socket of sockets.slice(0, 2)) socket.destroy();
+  // What the aborted ones held is free again.
+  await expect.poll(async () => (await other.post(hook, {})).status).toBe(202);
+  for (const socket of sockets) socket.destroy();
+  await other.stop();
+});
