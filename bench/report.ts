@@ -97,7 +97,7 @@ function targetTable(rows: readonly Row[]): string {
       range(spread, figure),
       targetText(figure),
       stretch === undefined ? '' : value(stretch, figure),
-      isReached(figure, spread) ? 'yes' : '**no**',
+      reachedText(figure, spread),
       figure.n8n === undefined ? '' : n8nText(figure),
       ratioText(figure, spread),
     ];
@@ -125,7 +125,7 @@ function verdicts(rows: readonly Row[]): string {
   const lines = missed.map(({ figure, spread }) => {
     const goal = goalOf(figure)!; // a figure without one is always reached
     const percent = Math.round(Math.abs(spread.median / goal - 1) * 100);
-    const way = 'atLeast' in figure.target! ? 'below' : 'above'; // the same
+    const way = spread.median < goal ? 'below' : 'above';
     return `- ${figure.title}: ${value(spread.median, figure)}, ${percent} % ${way} the target of ${value(goal, figure)}`;
   });
   return `Not reached:\n\n${lines.join('\n')}`;
@@ -134,6 +134,14 @@ function verdicts(rows: readonly Row[]): string {
 function goalOf({ target }: Figure): number | undefined {
   if (target === undefined) return undefined;
   return 'atLeast' in target ? target.atLeast : target.atMost;
+}
+
+function reachedText(figure: Figure, spread: Spread): string {
+  if (!isReached(figure, spread)) return '**no**';
+  const { target } = figure;
+  if (target?.stretch === undefined) return 'yes';
+  const isStretched = 'atLeast' in target ? spread.median >= target.stretch : spread.median <= target.stretch;
+  return isStretched ? 'yes, the stretch too' : 'yes';
 }
 
 function isReached(figure: Figure, spread: Spread): boolean {

@@ -1,7 +1,7 @@
 import { runClosedLoop } from '../load/run-load.ts';
 import { withInstallation } from '../platform/installation.ts';
 import { requireRows } from './checks.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
 export const CONNECTIONS = 50;
@@ -32,7 +32,7 @@ export const accept: Measure = {
         acceptCpuRedisMs: cpuEach('redis'),
         acceptCpuClientMs: result.clientCpuMs / accepted,
         apiMemoryMb: sampler.peakBytes('api') / 1e6,
-        apiStartMs: installation.apiStartMs,
+        ...startFigures(installation.apiStart),
       };
     }),
 };

@@ -1,7 +1,7 @@
 import { withInstallation } from '../platform/installation.ts';
 import { busyWindow, prepareBacklog, untilDrained } from './backlog.ts';
 import { requireAllSucceeded, requireRows } from './checks.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
 const STEPS = 3;
@@ -25,7 +25,7 @@ export const execute: Measure = {
       say('preparing the backlog');
       const wanted = backlogFor(seconds, soFar('transformPerSecond'));
       const count = await prepareBacklog(services.processes, installation, url, wanted);
-      const workerStartMs = await installation.startWorker();
+      const workerStart = await installation.startWorker();
       say(`working off ${count} executions`);
       await untilDrained(installation);
       await requireRows(installation, count);
@@ -38,8 +38,7 @@ export const execute: Measure = {
         transformCpuPostgresMs: cpuEach('postgres'),
         transformCpuRedisMs: cpuEach('redis'),
         workerMemoryMb: sampler.peakBytes('worker') / 1e6,
-        apiStartMs: installation.apiStartMs,
-        workerStartMs,
+        ...startFigures(installation.apiStart, workerStart),
       };
     }),
 };

@@ -6,7 +6,7 @@ import { median } from '../statistics.ts';
 import { busyWindow, prepareBacklog, untilDrained } from './backlog.ts';
 import { requireAllSucceeded, requireRows } from './checks.ts';
 import { WARM_UP_MS, backlogFor } from './execute.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { httpWorkflow } from './workflows.ts';
 
 const STEPS = 3;
@@ -26,7 +26,7 @@ export const http: Measure = {
         say('preparing the backlog');
         const wanted = backlogFor(seconds, soFar('httpPerSecond') ?? GUESSED_PER_SECOND);
         const count = await prepareBacklog(services.processes, installation, url, wanted);
-        const workerStartMs = await installation.startWorker();
+        const workerStart = await installation.startWorker();
         say(`working off ${count} executions`);
         await untilDrained(installation);
         await requireRows(installation, count);
@@ -38,8 +38,7 @@ export const http: Measure = {
           httpCpuWorkerMs: cpuEach('worker'),
           httpCpuPostgresMs: cpuEach('postgres'),
           workerMemoryMb: sampler.peakBytes('worker') / 1e6,
-          apiStartMs: installation.apiStartMs,
-          workerStartMs,
+          ...startFigures(installation.apiStart, workerStart),
         };
       });
     } finally {

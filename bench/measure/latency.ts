@@ -1,7 +1,7 @@
 import { runOpenLoop } from '../load/run-load.ts';
 import { withInstallation } from '../platform/installation.ts';
 import { requireRows } from './checks.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
 const SHARE_OF_MAXIMUM = 0.7;
@@ -34,7 +34,7 @@ export const latency: Measure = {
         openP50Ms: result.p50Ms,
         openP99Ms: result.p99Ms,
         apiMemoryMb: installation.sampler.peakBytes('api') / 1e6,
-        apiStartMs: installation.apiStartMs,
+        ...startFigures(installation.apiStart),
       };
     }),
 };

@@ -3,7 +3,7 @@ import { withInstallation, type Installation } from '../platform/installation.ts
 import { quantile } from '../statistics.ts';
 import { untilDrained } from './backlog.ts';
 import { requireAllSucceeded, requireRows } from './checks.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
 const RATE = 10;
@@ -20,7 +20,7 @@ export const light: Measure = {
         accepted: await installation.deploy(transformWorkflow('accepted')),
         result: await installation.deploy(transformWorkflow('result')),
       };
-      const workerStartMs = await installation.startWorker();
+      const workerStart = await installation.startWorker();
       const send = (respond: 'accepted' | 'result') =>
         runOpenLoop(services.processes, {
           url: urls[respond],
@@ -38,31 +38,36 @@ export const light: Measure = {
       const stored = await storedDurations(installation, accepted.startedAtMs, accepted.endedAtMs);
       if (stored.length !== accepted.sent)
         throw new Error(`${accepted.sent} webhooks were sent, ${stored.length} durations are stored`);
+      const finished = stored.map((row) => row.finished_ms);
       const result = await send('result');
       await requireRows(installation, accepted.sentInAll + result.sentInAll);
       await requireAllSucceeded(installation, accepted.sentInAll + result.sentInAll, 3);
       return {
-        lightP50Ms: quantile(stored, 0.5),
-        lightP99Ms: quantile(stored, 0.99),
+        lightP50Ms: quantile(finished, 0.5),
+        lightP99Ms: quantile(finished, 0.99),
+        lightClaimP50Ms: quantile(
+          stored.map((row) => row.claimed_ms),
+          0.5,
+        ),
         resultP50Ms: result.p50Ms,
         resultP99Ms: result.p99Ms,
-        apiStartMs: installation.apiStartMs,
-        workerStartMs,
+        ...startFigures(installation.apiStart, workerStart),
       };
     }),
 };
 
-/** From the commit's transaction of each delivery to the end of its execution, by the database's clock. */
+/** From the commit's transaction of each delivery to the claim and the end of its execution, by the database's clock. */
 async function storedDurations(
   { db }: Installation,
   fromMs: number,
   toMs: number,
-): Promise<readonly number[]> {
-  const { rows } = await db.query<{ ms: number }>(
-    `select extract(epoch from e.finished_at - d.received_at)::float8 * 1000 as ms
+): Promise<readonly { readonly claimed_ms: number; readonly finished_ms: number }[]> {
+  const { rows } = await db.query<{ claimed_ms: number; finished_ms: number }>(
+    `select extract(epoch from e.started_at - d.received_at)::float8 * 1000 as claimed_ms,
+       extract(epoch from e.finished_at - d.received_at)::float8 * 1000 as finished_ms
      from execution e join delivery d on d.id = e.delivery_id
      where d.received_at between to_timestamp($1 / 1000.0) and to_timestamp($2 / 1000.0)`,
     [fromMs, toMs],
   );
-  return rows.map((row) => row.ms);
+  return rows;
 }

@@ -1,4 +1,4 @@
-import type { InstallationOptions } from '../platform/installation.ts';
+import type { InstallationOptions, Start } from '../platform/installation.ts';
 import type { Services } from '../platform/services.ts';
 import type { FigureName } from '../targets.ts';
 
@@ -21,3 +21,10 @@ export interface Measure {
   readonly title: string;
   run(context: MeasureContext): Promise<Figures>;
 }
+
+/** What starting cost, as figures of whatever was measured afterwards. */
+export const startFigures = (api: Start, worker?: Start): Figures => ({
+  apiStartMs: api.ms,
+  apiReadyMemoryMb: api.mb,
+  ...(worker === undefined ? {} : { workerStartMs: worker.ms, workerReadyMemoryMb: worker.mb }),
+});

@@ -3,7 +3,7 @@ import { withInstallation } from '../platform/installation.ts';
 import { CONNECTIONS } from './accept.ts';
 import { endedBetween, untilDrained } from './backlog.ts';
 import { requireAllSucceeded, requireRows } from './checks.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
 /** What the API takes in while a worker executes it; the backlog may grow, and is worked off afterwards. */
@@ -13,7 +13,7 @@ export const mixed: Measure = {
   run: ({ services, seconds, installation: options, say }) =>
     withInstallation(services, options, async (installation) => {
       const url = await installation.deploy(transformWorkflow());
-      const workerStartMs = await installation.startWorker();
+      const workerStart = await installation.startWorker();
       const result = await runClosedLoop(services.processes, {
         url,
         secret: installation.secret,
@@ -33,8 +33,7 @@ export const mixed: Measure = {
         mixedExecutionsPerSecond: (await endedBetween(installation, startedAtMs, endedAtMs)) / spanS,
         apiMemoryMb: installation.sampler.peakBytes('api') / 1e6,
         workerMemoryMb: installation.sampler.peakBytes('worker') / 1e6,
-        apiStartMs: installation.apiStartMs,
-        workerStartMs,
+        ...startFigures(installation.apiStart, workerStart),
       };
     }),
 };

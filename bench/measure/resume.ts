@@ -1,7 +1,7 @@
 import { withInstallation, type Installation } from '../platform/installation.ts';
 import { median } from '../statistics.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
-import type { Measure } from './measure.ts';
+import { startFigures, type Measure } from './measure.ts';
 import { RESUME_OUTCOMES, resumeWorkflow } from './workflows.ts';
 
 const REPEATS = 7;
@@ -26,9 +26,13 @@ export const resume: Measure = {
       const { id, activeMs } = await startAndWait(installation);
       await installation.stopWorker('SIGKILL');
       await untilDue(installation, id);
-      const workerStartMs = await installation.startWorker();
+      const workerStart = await installation.startWorker();
       const resumeFreshMs = (await activeMsAtEnd(installation, id)) - activeMs;
-      return { resumeSameMs: median(same), resumeFreshMs, workerStartMs };
+      return {
+        resumeSameMs: median(same),
+        resumeFreshMs,
+        ...startFigures(installation.apiStart, workerStart),
+      };
     }),
 };
 

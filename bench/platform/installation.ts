@@ -5,6 +5,7 @@ import { freePort } from '../../test/support/free-port.ts';
 import { createApiClient, type ApiClient } from '../../test/support/platform.ts';
 import { platformCommand, type TestProcess } from '../../test/support/processes.ts';
 import { writeStatements } from '../profile.ts';
+import { residentBytes } from './proc.ts';
 import { startSampler, type Sampler } from './sampler.ts';
 import type { Services } from './services.ts';
 
@@ -15,14 +16,20 @@ export interface Installation {
   /** The administrator's session, past row-level security. */
   readonly db: pg.Client;
   readonly sampler: Sampler;
-  /** Milliseconds from its start until it was ready. */
-  readonly apiStartMs: number;
-  /** Starts a worker and resolves when it is ready, after that many milliseconds. */
-  startWorker(): Promise<number>;
+  readonly apiStart: Start;
+  /** Starts a worker and resolves when it is ready. */
+  startWorker(): Promise<Start>;
   stopWorker(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   stopApi(): Promise<void>;
   /** Deploys a workflow and gives the full URL of its webhook. */
   deploy(definition: string): Promise<string>;
+}
+
+/** What it took a process to be ready. */
+export interface Start {
+  readonly ms: number;
+  /** Its resident memory then. */
+  readonly mb: number;
 }
 
 export interface InstallationOptions {
@@ -103,7 +110,8 @@ async function start(
     started.push(child);
     sampler.watch(name, child.pid);
     await untilReady(child, port, name);
-    return { child, port, startMs: performance.now() - startedAt };
+    const ms = performance.now() - startedAt;
+    return { child, port, start: { ms, mb: ((await residentBytes(child.pid)) ?? 0) / 1e6 } };
   };
 
   const api = await startOne('api');
@@ -119,11 +127,11 @@ async function start(
     secret,
     db,
     sampler,
-    apiStartMs: api.startMs,
+    apiStart: api.start,
     async startWorker() {
-      const { child, startMs } = await startOne('worker');
+      const { child, start } = await startOne('worker');
       worker = child;
-      return startMs;
+      return start;
     },
     async stopWorker(signal = 'SIGTERM') {
       if (worker !== undefined) await end(worker, signal);
