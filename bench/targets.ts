@@ -44,6 +44,10 @@ export const FIGURES = {
     unit: 'ms',
     target: { atMost: 60, stretch: 30 },
   },
+  openBareP99Ms: {
+    title: 'accept latency, open loop: the same load against a bare node:http server, p99',
+    unit: 'ms',
+  },
   transformPerSecond: {
     title: 'executions/s of 3 `transform` steps, one worker',
     unit: '/s',
