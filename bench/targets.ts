@@ -120,6 +120,7 @@ export const FIGURES = {
   },
   firstStartMs: { title: '`npm start` in a new folder until ready (makes the database)', unit: 'ms' },
   secondStartMs: { title: '`npm start` in the same folder again', unit: 'ms' },
+  othersPercent: { title: 'this machine: what others used of it before each round', unit: '%' },
   clientLimitPerSecond: {
     title: 'this machine: the load generator against a bare node:http server, which is its own limit',
     unit: '/s',
@@ -132,7 +133,7 @@ export type FigureName = keyof typeof FIGURES;
 
 export interface Figure {
   readonly title: string;
-  readonly unit: '/s' | 'ms' | 'MB';
+  readonly unit: '/s' | 'ms' | 'MB' | '%';
   readonly target?:
     | { readonly atLeast: number; readonly stretch?: number }
     | { readonly atMost: number; readonly stretch?: number };

@@ -1,9 +1,12 @@
 import pg from 'pg';
 import { runClosedLoop, startBareServer } from '../load/run-load.ts';
+import { busyShare } from '../platform/proc.ts';
 import type { Services } from '../platform/services.ts';
 import { CONNECTIONS } from './accept.ts';
 import type { Measure } from './measure.ts';
 
+const LOOK_AROUND_MS = 3000;
+const DISTURBING_PERCENT = 5;
 const BARE_SECONDS = 4;
 const COMMIT_SECONDS = 2;
 const MANY_CLIENTS = 32;
@@ -12,8 +15,12 @@ const MANY_CLIENTS = 32;
 export const machine: Measure = {
   name: 'machine',
   title: 'the machine’s own limits',
-  async run({ services }) {
+  async run({ services, say }) {
+    const othersPercent = (await busyShare(LOOK_AROUND_MS)) * 100;
+    if (othersPercent > DISTURBING_PERCENT)
+      say(`others use ${othersPercent.toFixed(0)} % of the machine; the figures will show it`);
     return {
+      othersPercent,
       clientLimitPerSecond: await bareRequestsPerSecond(services),
       commitsOneClient: await commitsPerSecond(services, 1),
       commitsManyClients: await commitsPerSecond(services, MANY_CLIENTS),

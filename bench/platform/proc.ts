@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** proc(5): times in /proc are in clock ticks, of which Linux shows user space 100 a second. */
 const TICK_MS = 10;
@@ -31,6 +32,20 @@ async function statOf(pid: number): Promise<readonly [number, number, number, nu
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const at = (n: number): number => Number(fields[n - 3]);
   return [at(14), at(15), at(16), at(17)];
+}
+
+/** The part, 0 to 1, of all cores that was busy for `ms`. */
+export async function busyShare(ms: number): Promise<number> {
+  const before = await cpuTimes();
+  await delay(ms);
+  const after = await cpuTimes();
+  return 1 - (after.idle - before.idle) / (after.all - before.all);
+}
+
+async function cpuTimes(): Promise<{ readonly idle: number; readonly all: number }> {
+  const fields = ((await read('/proc/stat')) ?? '').split('\n', 1)[0]!.split(/\s+/).slice(1, 9).map(Number);
+  // proc(5): user, nice, system, idle, iowait, irq, softirq, steal
+  return { idle: fields[3]! + fields[4]!, all: fields.reduce((sum, field) => sum + field, 0) };
 }
 
 /** Resident memory in bytes; undefined when the process is gone. */
