@@ -49,6 +49,7 @@ export interface JournalWrite {
  *
  * Repeating a write whose outcome is unknown is safe.
  *
+ * @param writes at most one of each execution
  * @returns for each write whether it was made; false: the lease is lost ("fenced")
  */
 export async function writeJournal(
@@ -57,9 +58,10 @@ export async function writeJournal(
 ): Promise<readonly boolean[]> {
   const steps = writes.flatMap((write) => write.steps.map((step) => ({ id: write.executionId, step })));
   const logs = writes.flatMap((write) => write.logs.map((log) => ({ id: write.executionId, log })));
+  const parts = partsOf(writes);
   const { rows } = await db.query<{ id: string }>({
-    name: logs.length > 0 ? 'write-journal-and-logs' : 'write-journal',
-    text: logs.length > 0 ? WRITE_WITH_LOGS : WRITE,
+    name: nameOf(parts),
+    text: statementFor(parts),
     values: [
       writes.map((write) => write.executionId),
       writes.map((write) => write.leaseId),
@@ -110,11 +112,30 @@ function toJson(value: JsonValue | RecordedError | undefined): string | null {
 
 const timestamp = (ms: string): string => `to_timestamp(${ms} / 1000.0)`;
 
-const RECORD = `
-with w as materialized (
-  select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::json[], $7::json[], $8::json[])
-    as w(id, lease_id, to_state, due_ms, delay_ms, response, output, error)
-), moved as (
+/** What a batch holds; each part of the statement that is not there is work that PostgreSQL need not even prepare. */
+interface Parts {
+  /** Some give up their lease. */
+  readonly leaving: boolean;
+  /** Some only say what a `respond` step said. */
+  readonly answering: boolean;
+  /** Some do neither. */
+  readonly staying: boolean;
+  readonly logs: boolean;
+}
+
+const partsOf = (writes: readonly JournalWrite[]): Parts => ({
+  leaving: writes.some((write) => write.leaving !== undefined),
+  answering: writes.some((write) => write.leaving === undefined && write.response !== undefined),
+  staying: writes.some((write) => write.leaving === undefined && write.response === undefined),
+  logs: writes.some((write) => write.logs.length > 0),
+});
+
+const nameOf = (parts: Parts): string =>
+  `write-journal:${(['leaving', 'answering', 'staying', 'logs'] as const).filter((part) => parts[part]).join('+')}`;
+
+const IS_MINE = `e.id = w.id and e.lease_id = w.lease_id and e.state = 'running'`;
+
+const MOVED = `moved as (
   update execution e set
     state = w.to_state,
     lease_id = null,
@@ -127,19 +148,23 @@ with w as materialized (
     output = w.output,
     error = w.error,
     finished_at = case when w.to_state in ('succeeded', 'failed', 'cancelled') then clock_timestamp() end
-  from w where e.id = w.id and e.lease_id = w.lease_id and e.state = 'running' and w.to_state is not null
+  from w where ${IS_MINE} and w.to_state is not null
   returning e.id, e.tenant_id
-), answered as (
+)`;
+
+const ANSWERED = `answered as (
   update execution e set response = coalesce(e.response, w.response)
-  from w where e.id = w.id and e.lease_id = w.lease_id and e.state = 'running' and w.to_state is null and w.response is not null
+  from w where ${IS_MINE} and w.to_state is null and w.response is not null
   returning e.id, e.tenant_id
-), locked as materialized (
-  select e.id, e.tenant_id from w join execution e on e.id = w.id
-  where e.lease_id = w.lease_id and e.state = 'running' and w.to_state is null and w.response is null
+)`;
+
+const LOCKED = `locked as materialized (
+  select e.id, e.tenant_id from w join execution e on ${IS_MINE}
+  where w.to_state is null and w.response is null
   for no key update of e
-), mine as (
-  select * from moved union all select * from answered union all select * from locked
-), recorded as (
+)`;
+
+const RECORDED = `recorded as (
   insert into step_run as s (execution_id, step_id, item, attempt, tenant_id, state, input, output, error, retry_at, started_at, finished_at)
   select r.id, r.step_id, r.item, r.attempt, mine.tenant_id, r.state, r.input, r.output, r.error,
     ${timestamp('r.due_ms')}, ${timestamp('r.started_ms')}, ${timestamp('r.finished_ms')}
@@ -152,16 +177,30 @@ with w as materialized (
     where s.state = 'running'
 )`;
 
-const WRITE = `${RECORD} select id from mine`;
-
-const WRITE_WITH_LOGS = `${RECORD}, logged as (
+const LOGGED = `logged as (
   insert into step_log (execution_id, step_id, item, attempt, seq, tenant_id, at, level, message)
   select l.id, l.step_id, l.item, l.attempt, l.seq, mine.tenant_id, ${timestamp('l.at_ms')}, l.level, l.message
   from unnest($20::uuid[], $21::text[], $22::int[], $23::int[], $24::int[], $25::float8[], $26::text[], $27::text[])
     as l(id, step_id, item, attempt, seq, at_ms, level, message)
   join mine on mine.id = l.id
   on conflict do nothing
-) select id from mine`;
+)`;
+
+const WRITES = `w as materialized (
+  select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::json[], $7::json[], $8::json[])
+    as w(id, lease_id, to_state, due_ms, delay_ms, response, output, error)
+)`;
+
+function statementFor(parts: Parts): string {
+  const sources = [
+    { name: 'moved', text: MOVED, used: parts.leaving },
+    { name: 'answered', text: ANSWERED, used: parts.answering },
+    { name: 'locked', text: LOCKED, used: parts.staying },
+  ].filter(({ used }) => used);
+  const mine = `mine as (${sources.map(({ name }) => `select * from ${name}`).join(' union all ')})`;
+  const ctes = [WRITES, ...sources.map(({ text }) => text), mine, RECORDED, ...(parts.logs ? [LOGGED] : [])];
+  return `with ${ctes.join(', ')} select id from mine`;
+}
 
 interface StepRunRow {
   step_id: string;

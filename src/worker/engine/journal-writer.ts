@@ -36,7 +36,14 @@ const isRefused = (error: Error): boolean => REFUSED.test(errorCodeOf(error) ?? 
 /** Group-commits the journal across executions: entries that come while a commit is under way share the next one. */
 export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
   const batcher = createBatcher<JournalWrite, boolean>({
-    flush: (entries) => writeJournal(options.db, entries),
+    flush: async (entries) => {
+      const made = new Map<JournalWrite, boolean>();
+      for (const wave of wavesOf(entries)) {
+        const results = await writeJournal(options.db, wave);
+        wave.forEach((entry, index) => made.set(entry, results[index] ?? false));
+      }
+      return entries.map((entry) => made.get(entry) ?? false);
+    },
     maxItems: options.maxBatch ?? 100,
     maxWeight: 8 * 1024 * 1024,
     weigh: (entry) => entry.steps.reduce((sum, step) => sum + (step.outputJson?.length ?? 0), 0),
@@ -60,4 +67,19 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     },
     idle: () => batcher.idle(),
   };
+}
+
+/**
+ * Entries in groups that hold each execution once, in order. An execution may have two at a time (a step is announced
+ * while another one's outcome is written), and one statement must not touch a row twice.
+ */
+function wavesOf(entries: readonly JournalWrite[]): readonly (readonly JournalWrite[])[] {
+  const waves: JournalWrite[][] = [];
+  const seen = new Map<string, number>();
+  for (const entry of entries) {
+    const wave = seen.get(entry.executionId) ?? 0;
+    seen.set(entry.executionId, wave + 1);
+    (waves[wave] ??= []).push(entry);
+  }
+  return waves;
 }

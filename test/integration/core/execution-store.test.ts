@@ -17,6 +17,7 @@ import { NO_ITEM } from '../../../src/core/executions/journal.ts';
 import { cancelExecution, createRetry } from '../../../src/core/executions/lifecycle.ts';
 import { transition, type ExecutionEvent, type ExecutionLife } from '../../../src/core/executions/machine.ts';
 import { MAX_LOST_LEASES } from '../../../src/core/executions/status.ts';
+import { createJournalWriter } from '../../../src/worker/engine/journal-writer.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { createOwner, queueExecution, type Owner } from '../../support/executions.ts';
 
@@ -220,6 +221,29 @@ describe('the journal', () => {
       entry(claim, { steps: [{ ...attempt, state: 'succeeded', outputJson: '"second"' }] }),
     ]);
     expect(await readJournal(db, claim.id)).toMatchObject([{ state: 'succeeded', output: 'first' }]);
+  });
+
+  test('takes two entries of one execution at the same time, in their order', async () => {
+    const claim = await claimOne(await queueExecution(db, owner));
+    const other = await claimOne(await queueExecution(db, owner));
+    const writer = createJournalWriter({ db, onRetry: (error) => expect.unreachable(error.message) });
+    const attempt = { stepId: 's', item: NO_ITEM, attempt: 1 } as const;
+    const signal = new AbortController().signal;
+    const results = await Promise.all([
+      writer.write(entry(claim, { steps: [{ ...attempt, state: 'running' }] }), signal),
+      writer.write(entry(other, { steps: [{ ...attempt, state: 'running' }] }), signal),
+      writer.write(
+        entry(claim, {
+          steps: [{ ...attempt, state: 'succeeded', outputJson: '1' }],
+          leaving: { to: 'succeeded', outputJson: '1' },
+        }),
+        signal,
+      ),
+    ]);
+    expect(results).toEqual([true, true, true]);
+    expect(await readJournal(db, claim.id)).toMatchObject([{ state: 'succeeded', output: 1 }]);
+    expect(await stateOf(claim.id)).toMatchObject({ state: 'succeeded' });
+    expect(await readJournal(db, other.id)).toMatchObject([{ state: 'running' }]);
   });
 
   test('the first answer of a respond step stays', async () => {
