@@ -60,7 +60,10 @@ async function collect(stream: Readable, maxBytes: number): Promise<Buffer> {
   };
   const onEnd = (): void => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size)); // one: no copy
   const onError = (raw: unknown): void => reject(unreadable(raw));
-  const onClose = (): void => onError(new Error('the request ended early'));
+  const onClose = (): void => {
+    // A request that has ended closes, too, before the listeners below are gone.
+    if (!stream.readableEnded) onError(new Error('the request ended early'));
+  };
   stream.on('data', onData).once('end', onEnd).once('error', onError).once('close', onClose);
   try {
     return await promise;
