@@ -24,7 +24,8 @@ let sql: pg.Pool;
 beforeAll(async () => {
   database = await createTestDatabase();
   redis = await startRedisServer();
-  sink = await startSink();
+  // Slow enough that a killed worker has some executions in hand, however fast the machine is.
+  sink = await startSink(({ path }) => (path === '/killed/two' ? { delayMs: 80 } : {}));
   sql = new pg.Pool({ connectionString: database.url, max: 2 });
   sql.on('error', () => {}); // the database goes before the pool does
   cluster = await startCluster({
