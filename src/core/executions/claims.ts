@@ -195,7 +195,7 @@ function toClaim(row: ClaimRow): Claim {
 
 /**
  * The tenants that have due work, found by jumping from tenant to tenant in the dispatch index (a "loose index scan":
- * one look-up a tenant, however long the backlog), and when the next work of all others is due.
+ * one look-up a tenant, however long the backlog).
  */
 export async function tenantsWithDueWork(db: Queryable): Promise<readonly string[]> {
   const { rows } = await db.query<{ tenant_id: string }>({
