@@ -16,6 +16,15 @@ export const STEP_ERROR_CODES = [
   'worker_lost',
   'execution_timeout',
   'internal_error',
+  'no_sandbox',
+  'sandbox_lost',
+  'code_error',
+  'syntax_error',
+  'missing_export',
+  'unresolved_import',
+  'out_of_memory',
+  'resource_limit',
+  'egress_limit',
 ] as const;
 export type StepErrorCode = (typeof STEP_ERROR_CODES)[number];
 

@@ -1,0 +1,77 @@
+import type { Duplex } from 'node:stream';
+
+export const RUNTIMES = ['javascript', 'python'] as const;
+export type Runtime = (typeof RUNTIMES)[number];
+
+export interface SandboxLimits {
+  readonly memoryBytes: number;
+  /** Cores; 0.5 is half of one. */
+  readonly cpus: number;
+  readonly pids: number;
+}
+
+export interface SandboxSpec {
+  readonly runtime: Runtime;
+  readonly limits: SandboxLimits;
+}
+
+/** How a sandbox ended, as far as its driver can tell. */
+export interface SandboxExit {
+  readonly reason:
+    /** By itself, or by something that is not known. */
+    | 'exited'
+    /** By {@link Sandbox.kill}. */
+    | 'killed'
+    /** The memory limit was met. */
+    | 'out_of_memory'
+    /** The limit of processes was met. */
+    | 'process_limit';
+  /** For the log: exit code and the last of what it wrote to stderr. */
+  readonly detail: string;
+}
+
+/** A container with a runner in it, not yet known to be ready. */
+export interface Sandbox {
+  /** Unique on this machine. */
+  readonly id: string;
+  /** Frames in both directions. Errors of the stream need no listener: `exited` tells. */
+  readonly channel: Duplex;
+  /** Never rejects; everything of the sandbox (processes, mounts, cgroups, files) is gone by then. */
+  readonly exited: Promise<SandboxExit>;
+  /** Ends it at once, whatever it does. Idempotent. */
+  kill(): void;
+  /** Sets other limits while it runs. */
+  setLimits(limits: SandboxLimits): Promise<void>;
+  /**
+   * Makes a folder of this machine readable inside, and only inside this sandbox.
+   *
+   * @returns its path inside
+   */
+  share(name: string, folder: string): Promise<string>;
+  /** What is charged to it now; undefined where it cannot be told. */
+  memoryBytes(): Promise<number | undefined>;
+}
+
+export interface DriverDescription {
+  readonly driver: 'gvisor' | 'kubernetes' | 'process';
+  /** One line for logs, health and UI: what isolates, in which version. */
+  readonly isolation: string;
+}
+
+/** Starts sandboxes in one way. */
+export interface SandboxDriver {
+  readonly description: DriverDescription;
+  /** The runtimes it can start; a missing Python is no reason to have no JavaScript. */
+  readonly runtimes: ReadonlySet<Runtime>;
+  /** @throws when it cannot be started; nothing is left then */
+  start(spec: SandboxSpec): Promise<Sandbox>;
+  /** Ends all that is left, and waits until it is gone. */
+  close(): Promise<void>;
+}
+
+/** Why there is no driver, and what to do about it: the message of `no_sandbox`. */
+export interface NoDriver {
+  readonly description: undefined;
+  readonly reason: string;
+  readonly remedy: string;
+}
