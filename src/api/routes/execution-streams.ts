@@ -56,6 +56,7 @@ export const executionStreamOperations = (hub: LookHub): readonly Operation[] =>
           item: z.int().nullable().describe('Index within a forEach'),
           attempt: z.int(),
           message: z.string(),
+          truncated: z.literal(true).optional().describe('The line stands for others that were left out'),
         }),
       },
     },

@@ -12,6 +12,8 @@ export interface StepLogLine {
   readonly atMs: number;
   readonly level: 'debug' | 'info' | 'warn' | 'error';
   readonly message: string;
+  /** It stands for lines that were left out. */
+  readonly truncated: boolean;
 }
 
 /** How a holder gives up its lease together with what it records. */
@@ -94,6 +96,7 @@ export async function writeJournal(
             logs.map(({ log }) => log.atMs),
             logs.map(({ log }) => log.level),
             logs.map(({ log }) => log.message),
+            logs.map(({ log }) => log.truncated),
           ]
         : []),
     ],
@@ -178,10 +181,10 @@ const RECORDED = `recorded as (
 )`;
 
 const LOGGED = `logged as (
-  insert into step_log (execution_id, step_id, item, attempt, seq, tenant_id, at, level, message)
-  select l.id, l.step_id, l.item, l.attempt, l.seq, mine.tenant_id, ${timestamp('l.at_ms')}, l.level, l.message
-  from unnest($20::uuid[], $21::text[], $22::int[], $23::int[], $24::int[], $25::float8[], $26::text[], $27::text[])
-    as l(id, step_id, item, attempt, seq, at_ms, level, message)
+  insert into step_log (execution_id, step_id, item, attempt, seq, tenant_id, at, level, message, truncated)
+  select l.id, l.step_id, l.item, l.attempt, l.seq, mine.tenant_id, ${timestamp('l.at_ms')}, l.level, l.message, l.truncated
+  from unnest($20::uuid[], $21::text[], $22::int[], $23::int[], $24::int[], $25::float8[], $26::text[], $27::text[], $28::bool[])
+    as l(id, step_id, item, attempt, seq, at_ms, level, message, truncated)
   join mine on mine.id = l.id
   on conflict do nothing
 )`;

@@ -26,6 +26,7 @@ interface LogRow {
   readonly at_ms: number;
   readonly level: StepLogLine['level'];
   readonly message: string;
+  readonly truncated: boolean;
 }
 
 /** As {@link LogRow}; without a level: the last line of an attempt. */
@@ -33,7 +34,7 @@ type TailRow = LogRow | (Omit<LogRow, 'level'> & { readonly level: null });
 
 type Mark = Pick<StepLogLine, 'stepId' | 'item' | 'attempt' | 'seq'>;
 
-const LINE_COLUMNS = `step_id, item, attempt, seq, (extract(epoch from at) * 1000)::float8 as at_ms, level, message`;
+const LINE_COLUMNS = `step_id, item, attempt, seq, (extract(epoch from at) * 1000)::float8 as at_ms, level, message, truncated`;
 
 const NEXT = `select ${LINE_COLUMNS} from (
     select l.* from step_log l
@@ -50,7 +51,7 @@ const SKIP_TO_LAST = `with lines as materialized (
   )
   (select ${LINE_COLUMNS} from lines order by at desc, step_id desc, item desc, attempt desc, seq desc limit $3)
   union all
-  select step_id, item, attempt, max(seq), 0, null, '' from lines group by step_id, item, attempt`;
+  select step_id, item, attempt, max(seq), 0, null, '', false from lines group by step_id, item, attempt`;
 
 export function createLogReader(executionId: string, step: string | undefined): LogReader {
   const marks = new Map<string, Mark>();
@@ -90,6 +91,7 @@ const toLine = (row: LogRow): StepLogLine => ({
   atMs: row.at_ms,
   level: row.level,
   message: row.message,
+  truncated: row.truncated,
 });
 
 /** A line as callers see it. */
@@ -100,4 +102,5 @@ export const showLogLine = (line: StepLogLine) => ({
   item: line.item === NO_ITEM ? null : line.item,
   attempt: line.attempt,
   message: line.message,
+  ...(line.truncated ? { truncated: true } : {}),
 });

@@ -1,15 +1,15 @@
 import type { CompiledStep } from '../../core/definition/types.ts';
 import { coerceError } from '../../core/errors/app-error.ts';
 import { NO_ITEM, PENDING, type RecordedError } from '../../core/executions/journal.ts';
-import type { StepRunWrite } from '../../core/executions/journal-store.ts';
+import type { StepLogLine, StepRunWrite } from '../../core/executions/journal-store.ts';
 import { plan } from '../../core/executions/plan.ts';
 import { nextDelayMs } from '../../core/executions/retry.ts';
 import { isStepTerminal } from '../../core/executions/status.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
 import { terminalError, type StepError } from '../../core/step-error.ts';
-import { PURE_KINDS, type AttemptContext } from '../executors/types.ts';
-import { runAttempt, runPureStep, toStepError, type AttemptEnd } from './attempt.ts';
+import { PURE_KINDS } from '../executors/types.ts';
+import { runAttempt, runPureStep, toStepError, type AttemptEnd, type AttemptFacts } from './attempt.ts';
 import type { Run } from './run.ts';
 import { createUnit, hasBegun, standingOf, type Track, type Unit } from './tracks.ts';
 
@@ -17,6 +17,8 @@ export const MAX_OUTPUT_BYTES = 1_048_576;
 const MAX_ITEMS = 10_000;
 /** A step that runs longer than this is recorded as running, for people who look. */
 const ANNOUNCE_AFTER_MS = 1000;
+/** How long a line of a running step waits for others to be recorded with. */
+const LOG_DELAY_MS = 300;
 
 /** Takes in what has ended and starts what follows, until nothing more happens in this turn. */
 export function advance(run: Run): { readonly done: boolean; readonly nextDueMs: number | undefined } {
@@ -100,13 +102,13 @@ function startUnit(run: Run, track: Track, unit: Unit): boolean {
   }
   const scope: Scope =
     unit.item === NO_ITEM ? run.scope : { ...run.scope, item: unit.value, index: unit.item };
-  const context = attemptContext(run, track, unit, now);
+  const facts = attemptFacts(run, track, unit, now);
   if (PURE_KINDS.has(step.kind)) {
     endAttempt(
       run,
       track,
       unit,
-      runPureStep(run.deps.executors, step, scope, { ...context, signal: run.abort.signal }),
+      runPureStep(run.deps.executors, step, scope, facts, run.abort.signal),
     );
     return true;
   }
@@ -114,7 +116,7 @@ function startUnit(run: Run, track: Track, unit: Unit): boolean {
   unit.dueAtMs = undefined;
   track.active++;
   run.active++;
-  void attemptUnit(run, track, unit, scope, context).then((end) => {
+  void attemptUnit(run, track, unit, scope, facts).then((end) => {
     unit.running = false;
     track.active--;
     run.active--;
@@ -130,7 +132,7 @@ async function attemptUnit(
   track: Track,
   unit: Unit,
   scope: Scope,
-  context: Omit<AttemptContext, 'signal'>,
+  facts: AttemptFacts,
 ): Promise<AttemptEnd> {
   const announce = (): Promise<boolean> =>
     run.deps.journal.write(
@@ -150,7 +152,7 @@ async function attemptUnit(
       );
     }, ANNOUNCE_AFTER_MS);
     try {
-      return await runAttempt(run.deps.executors, track.step, scope, context, run.abort.signal);
+      return await runAttempt(run.deps.executors, track.step, scope, facts, run.abort.signal);
     } finally {
       clearTimeout(timer);
     }
@@ -159,29 +161,54 @@ async function attemptUnit(
   }
 }
 
-function attemptContext(run: Run, track: Track, unit: Unit, nowMs: number): Omit<AttemptContext, 'signal'> {
+function attemptFacts(run: Run, track: Track, unit: Unit, nowMs: number): AttemptFacts {
   const { claim } = run;
   const { step } = track;
-  let seq = 0;
+  const attempt = unit.attempts + 1;
+  let seq = firstSeq(claim.dispatchNumber);
   return {
     tenantId: claim.tenantId,
     executionId: claim.id,
+    workflowId: claim.workflowId,
+    version: claim.version,
+    workflow: run.workflow,
+    attempt,
+    item: unit.item === NO_ITEM ? undefined : unit.item,
     idempotencyKey: `${claim.id}.${step.id}${unit.item === NO_ITEM ? '' : `.${unit.item}`}`,
     traceparent: claim.traceparent,
     timeoutMs: step.timeoutMs,
     nowMs,
-    log: (level, message) => {
-      run.logs.push({
+    log: (level, message, truncated = false) => {
+      addLog(run, {
         stepId: step.id,
         item: unit.item,
-        attempt: unit.attempts + 1,
+        attempt,
         seq: seq++,
         atMs: run.deps.now(),
         level,
         message,
+        truncated,
       });
     },
   };
+}
+
+/** Of the lines that one claim adds to an attempt. */
+const MAX_LINES = 2 ** 20;
+
+/**
+ * Where an attempt's lines are counted from: one that was cut off has left lines behind, and begins anew under the same
+ * number of attempt in another claim.
+ */
+const firstSeq = (dispatchNumber: number): number => (dispatchNumber % (2 ** 31 / MAX_LINES)) * MAX_LINES;
+
+/** Takes in a line; it is recorded with the next write, or soon. */
+function addLog(run: Run, line: StepLogLine): void {
+  run.logs.push(line);
+  run.logTimer ??= setTimeout(() => {
+    run.urgent = true;
+    run.wake();
+  }, LOG_DELAY_MS);
 }
 
 /** Takes in the end of an attempt: its row, and whether the unit goes on. */

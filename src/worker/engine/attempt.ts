@@ -2,21 +2,28 @@ import type { CompiledStep } from '../../core/definition/types.ts';
 import { ExpressionError, type Scope } from '../../core/expressions/types.ts';
 import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
 import { coerceError } from '../../core/errors/app-error.ts';
-import type { AttemptContext, AttemptOutcome, Executors } from '../executors/types.ts';
+import type { AttemptClock, AttemptContext, AttemptOutcome, Executors } from '../executors/types.ts';
 
 /** How an attempt ended. `aborted`: the execution was to stop; nothing is known about its effect. */
 export type AttemptEnd =
   AttemptOutcome | { readonly type: 'failed'; readonly error: StepError } | { readonly type: 'aborted' };
+
+/** What the engine says of an attempt; its signal and its clock are made when it starts. */
+export type AttemptFacts = Omit<AttemptContext, 'signal' | 'clock'>;
+
+/** What takes no time has none to stop. */
+const NO_CLOCK: AttemptClock = { pause: () => {}, restart: () => {} };
 
 /** Runs a step of a kind without outside effect, in this very turn. */
 export function runPureStep(
   executors: Executors,
   step: CompiledStep,
   scope: Scope,
-  context: AttemptContext,
+  facts: AttemptFacts,
+  signal: AbortSignal,
 ): AttemptEnd {
   try {
-    const outcome = executorOf(executors, step)(step, scope, context);
+    const outcome = executorOf(executors, step)(step, scope, { ...facts, signal, clock: NO_CLOCK });
     if (outcome instanceof Promise) throw new Error(`the executor of ${step.kind} is not pure`);
     return outcome;
   } catch (raw) {
@@ -33,16 +40,16 @@ export async function runAttempt(
   executors: Executors,
   step: CompiledStep,
   scope: Scope,
-  context: Omit<AttemptContext, 'signal'>,
+  facts: AttemptFacts,
   stop: AbortSignal,
 ): Promise<AttemptEnd> {
   const attempt = new AbortController();
   const onStop = (): void => attempt.abort(stop.reason);
   stop.addEventListener('abort', onStop, { once: true });
-  const timer = setTimeout(() => attempt.abort(timeoutError(step)), step.timeoutMs);
+  const clock = startClock(step.timeoutMs, () => attempt.abort(timeoutError(step)));
   try {
     if (stop.aborted) return { type: 'aborted' };
-    const outcome = executorOf(executors, step)(step, scope, { ...context, signal: attempt.signal });
+    const outcome = executorOf(executors, step)(step, scope, { ...facts, signal: attempt.signal, clock });
     // An executor that ignores the signal must not hold up the execution's end.
     return outcome instanceof Promise
       ? await Promise.race([outcome, rejectOnAbort(attempt.signal)])
@@ -52,9 +59,20 @@ export async function runAttempt(
     if (attempt.signal.aborted) return { type: 'failed', error: timeoutError(step) };
     return { type: 'failed', error: toStepError(raw) };
   } finally {
-    clearTimeout(timer);
+    clock.pause();
     stop.removeEventListener('abort', onStop);
   }
+}
+
+function startClock(timeoutMs: number, onTimeout: () => void): AttemptClock {
+  let timer = setTimeout(onTimeout, timeoutMs);
+  return {
+    pause: () => clearTimeout(timer),
+    restart: () => {
+      clearTimeout(timer);
+      timer = setTimeout(onTimeout, timeoutMs);
+    },
+  };
 }
 
 const timeoutError = (step: CompiledStep): StepError =>

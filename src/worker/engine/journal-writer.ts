@@ -46,7 +46,9 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     },
     maxItems: options.maxBatch ?? 100,
     maxWeight: 8 * 1024 * 1024,
-    weigh: (entry) => entry.steps.reduce((sum, step) => sum + (step.outputJson?.length ?? 0), 0),
+    weigh: ({ steps, logs }) =>
+      steps.reduce((sum, step) => sum + (step.outputJson?.length ?? 0), 0) +
+      logs.reduce((sum, line) => sum + line.message.length, 0),
     concurrency: options.concurrency ?? 2,
     isItemError: isRefused,
     ...(options.onBatch === undefined ? {} : { onFlush: options.onBatch }),

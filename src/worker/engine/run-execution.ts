@@ -48,11 +48,21 @@ export async function runExecution(
     wake: () => {},
     steps: [],
     logs: [],
+    logTimer: undefined,
     response: undefined,
     urgent: false,
   };
   for (const track of run.tracks) publish(run, track);
   abort.onAbort(() => run.wake());
+  try {
+    return await advanceUntilDone(run);
+  } finally {
+    clearTimeout(run.logTimer);
+  }
+}
+
+async function advanceUntilDone(run: Run): Promise<RunResult> {
+  const { abort } = run;
   for (;;) {
     if (abort.kind() !== undefined) return stop(run);
     const next = advance(run);
@@ -71,7 +81,7 @@ export async function runExecution(
 
 /** Resolves when an attempt has ended, the execution is to stop, or `dueMs` has come. */
 function nextEvent(run: Run, dueMs: number | undefined): Promise<void> {
-  if (run.completed.length > 0) return Promise.resolve();
+  if (run.completed.length > 0 || run.urgent) return Promise.resolve();
   return new Promise((resolve) => {
     const timer =
       dueMs === undefined
@@ -89,6 +99,8 @@ async function flush(run: Run, leaving?: Leaving): Promise<boolean> {
   const { steps, logs, response } = run;
   run.steps = [];
   run.logs = [];
+  clearTimeout(run.logTimer);
+  run.logTimer = undefined;
   run.urgent = false;
   const { id: executionId, leaseId } = run.claim;
   return run.deps.journal.write(

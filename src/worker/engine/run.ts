@@ -37,7 +37,9 @@ export interface Run {
   /** What is to be recorded with the next write. */
   steps: StepRunWrite[];
   logs: StepLogLine[];
+  /** Runs while `logs` wait for something to be recorded with. */
+  logTimer: NodeJS.Timeout | undefined;
   response: JsonValue | undefined;
-  /** Something in the buffer is an outside effect, and is recorded before anything follows from it. */
+  /** Something in the buffer is an outside effect, and is recorded before anything follows from it; or it is due. */
   urgent: boolean;
 }

@@ -1,4 +1,4 @@
-import type { CompiledStepOf, StepKind } from '../../core/definition/types.ts';
+import type { CompiledStepOf, CompiledWorkflow, StepKind } from '../../core/definition/types.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
 
@@ -6,16 +6,34 @@ import type { JsonValue } from '../../core/json.ts';
 export interface AttemptContext {
   readonly tenantId: string;
   readonly executionId: string;
+  readonly workflowId: string;
+  readonly version: number;
+  readonly workflow: CompiledWorkflow;
+  /** Counted from 1. */
+  readonly attempt: number;
+  /** Index within a `forEach`. */
+  readonly item: number | undefined;
   /** The same on every attempt: `<executionId>.<stepId>[.<item>]`. */
   readonly idempotencyKey: string;
   readonly traceparent: string | undefined;
   /** Aborted when the attempt's time is over, or when the execution is to stop. */
   readonly signal: AbortSignal;
-  /** Until when this attempt may take, in milliseconds from its start. */
+  /** How long this attempt may take, in milliseconds from its start. */
   readonly timeoutMs: number;
+  /** Lets the attempt's time stand still while it waits for the platform, or begin anew. */
+  readonly clock: AttemptClock;
   /** The database's clock. */
   readonly nowMs: number;
-  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /** @param truncated the line stands for others that were left out */
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, truncated?: boolean): void;
+}
+
+/** The time-out of one attempt. */
+export interface AttemptClock {
+  /** Nothing times out until it begins anew. */
+  pause(): void;
+  /** The whole of `timeoutMs` is left again. */
+  restart(): void;
 }
 
 /** How an attempt ends well; it fails by throwing a StepError. */

@@ -158,6 +158,7 @@ describe('GET /executions/{id}/logs', () => {
     atMs: Date.UTC(2026, 0, 31) + seq,
     level: 'info',
     message,
+    truncated: false,
     ...rest,
   });
   const linesOf = (text: string): { message: string }[] =>

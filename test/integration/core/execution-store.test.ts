@@ -194,6 +194,7 @@ describe('the journal', () => {
         atMs: Date.now(),
         level: 'info',
         message: 'm',
+        truncated: false,
       } as const,
     ];
     const leaving = { to: 'succeeded', outputJson: '2' } as const;
