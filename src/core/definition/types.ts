@@ -1,3 +1,4 @@
+import type { HostPattern } from '../credentials/types.ts';
 import type { Expression, ExpressionLimits, Scope } from '../expressions/types.ts';
 import type { JsonObject, JsonValue } from '../json.ts';
 import type { VerifyConfig } from '../triggers/verify/schemas.ts';
@@ -92,6 +93,8 @@ export interface CompiledHttp {
   readonly followRedirects: boolean;
   /** Undefined: the executor's default. */
   readonly maxResponseBytes: number | undefined;
+  /** Hosts it may call, beside those of its credential; undefined: every public one. */
+  readonly egress: readonly HostPattern[] | undefined;
 }
 
 export const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
@@ -118,6 +121,44 @@ export interface CompiledRespond {
   readonly status: Value;
   readonly headers: Value | undefined;
   readonly body: Value | undefined;
+}
+
+/** What a step that runs in a sandbox may use. */
+export interface SandboxNeeds {
+  /** Hosts that `ctx.fetch` may call, beside those of `credentials`. */
+  readonly egress: readonly HostPattern[];
+  /** Names of credentials that `ctx.fetch` may use. */
+  readonly credentials: readonly string[];
+  /** Names of `secret` credentials whose values the code gets in `ctx.secrets`. */
+  readonly secrets: readonly string[];
+  /** `execution`: a sandbox of its own for each attempt; `process` (Python): a process of its own. */
+  readonly isolation: 'shared' | 'execution' | 'process';
+  /** Cores; undefined: the default of the worker. */
+  readonly cpus: number | undefined;
+  readonly memoryBytes: number | undefined;
+}
+
+export type CodeLanguage = 'typescript' | 'javascript' | 'python';
+
+export interface CompiledCode extends SandboxNeeds {
+  /** Path of a file deployed with the workflow. */
+  readonly file: string;
+  readonly language: CodeLanguage;
+}
+
+export interface CompiledNotebook extends SandboxNeeds {
+  readonly file: string;
+}
+
+export interface CompiledContainer extends SandboxNeeds {
+  /** Reference of an OCI image, as written; never taken from data. */
+  readonly image: string;
+  /** Replaces the image's entrypoint; evaluates to a list, as `args`. */
+  readonly command: Value | undefined;
+  /** Replaces the image's command. */
+  readonly args: Value | undefined;
+  /** Evaluates to an object of variables. */
+  readonly env: Value | undefined;
 }
 
 /** Compiled bodies by kind: the key of a step in the document, e.g. `http:`. */

@@ -95,6 +95,7 @@ export const http = defineKind({
       okStatus: (body.okStatus ?? []).map(statusRange),
       followRedirects: body.followRedirects ?? true,
       maxResponseBytes: body.maxResponseBytes,
+      egress: undefined,
     };
   },
 });
