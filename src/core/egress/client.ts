@@ -1,18 +1,13 @@
-import { retryableError, StepError, terminalError } from '../step-error.ts';
+import { retryableError, type StepError } from '../step-error.ts';
 import { networkOf, type AllowPrivateEntry } from './addresses.ts';
 import { startDeadline, type Deadline } from './deadline.ts';
-import { ACCEPT_ENCODING, codingsOf, decodeBody } from './decode.ts';
-import {
-  checkUrl,
-  checkUrlRules,
-  createDestinations,
-  systemLookup,
-  type Destination,
-  type Lookup,
-} from './destination.ts';
-import { exchange, type ExchangeResponse } from './exchange.ts';
-import { createPools, type Pools } from './pools.ts';
-import { isRedirect, nextHop, type Hop } from './redirect.ts';
+import { ACCEPT_ENCODING, codingsOf, decodeBody, decodeStream } from './decode.ts';
+import { checkUrl, createDestinations, systemLookup, type Lookup } from './destination.ts';
+import type { RawHeaders } from './exchange.ts';
+import { follow, type Arrival, type FollowDeps } from './follow.ts';
+import type { StreamedBody } from './outgoing-body.ts';
+import { createPools } from './pools.ts';
+import type { Hop } from './redirect.ts';
 import { checkHeaders, checkMethod } from './request-rules.ts';
 
 export interface EgressClientOptions {
@@ -45,20 +40,27 @@ export interface EgressRequest {
   /** Absolute, http or https. */
   readonly url: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Buffer | string;
+  /** A streamed one is ended when the request is over, whether all of it was taken or not. */
+  readonly body?: Buffer | string | StreamedBody;
   readonly signal?: AbortSignal;
   /** For everything: look-ups, redirects, the whole body. */
   readonly timeoutMs: number;
-  /** Of the body after decompression. */
+  /** Of the body, before and after decompression. */
   readonly maxResponseBytes: number;
+  /** The failure of a larger body; default `response_too_large`. */
+  readonly tooLarge?: (label: string, maxBytes: number) => StepError;
   /**
    * Asked for every hop, so that a credential reaches only the origins it was given for. What it adds is not carried
    * on to the next hop, and its query parameters do not appear in `EgressResponse.url`.
    */
   readonly authorize?: (url: URL) => HopAuthorization | undefined;
-  /** Default true. */
-  readonly followRedirects?: boolean;
+  /** Asked for every hop before its name is looked up; throws `egress_denied` for one that may not be called. */
+  readonly permit?: (url: URL) => void;
+  /** `follow` (default), `manual` (the 3xx itself is the response) or `error` (it fails as `redirect_denied`). */
+  readonly redirect?: RedirectMode;
 }
+
+export type RedirectMode = 'follow' | 'manual' | 'error';
 
 export interface EgressResponse {
   readonly status: number;
@@ -82,6 +84,26 @@ export interface EgressResponse {
   };
 }
 
+/** A response whose body is still to come. */
+export interface EgressStream {
+  readonly status: number;
+  /**
+   * By lower-case name, repeated ones repeatedly. `content-encoding` and `content-length` are left out where the body is
+   * decompressed.
+   */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Where the response comes from, after redirects. */
+  readonly url: string;
+  readonly hops: number;
+  /**
+   * Decompressed, for one reader, who sets the pace: nothing is received that is far from being read. It throws what
+   * `request` would. Leaving early drops the rest.
+   */
+  readonly body: AsyncIterableIterator<Buffer, undefined>;
+  /** The body, or its rest, is not wanted: ends the connection. Idempotent. */
+  readonly cancel: () => void;
+}
+
 export interface EgressClient {
   /**
    * Sends a request to a public address, or one that `allowPrivate` names.
@@ -90,22 +112,19 @@ export interface EgressClient {
    *   `cancelled`; retryable `dns_failed`, `connect_failed`, `timeout`
    */
   request(request: EgressRequest): Promise<EgressResponse>;
+  /**
+   * The same, but the body is given while it arrives. Time and signal go on bounding it until its end. A response that
+   * is neither read nor cancelled keeps its connection until then.
+   */
+  stream(request: EgressRequest): Promise<EgressStream>;
   /** Refuses further requests and waits for those in flight. */
   close(): Promise<void>;
-}
-
-interface Deps {
-  readonly find: (url: URL) => Promise<Destination>;
-  readonly pools: Pools;
-  readonly maxRedirects: number;
-  readonly connectTimeoutMs: number;
-  readonly userAgent: string;
 }
 
 /** The one way out of the platform (SECURITY section 4). */
 export function createEgressClient(options: EgressClientOptions): EgressClient {
   const connectTimeoutMs = options.connectTimeoutMs ?? 10_000;
-  const deps: Deps = {
+  const deps: FollowDeps & { readonly userAgent: string } = {
     find: createDestinations({
       allowPrivate: options.allowPrivate,
       ownNetworks: (options.ownNetworks ?? []).map(networkOf),
@@ -118,133 +137,113 @@ export function createEgressClient(options: EgressClientOptions): EgressClient {
     userAgent: options.userAgent ?? 'millrace',
   };
   let closed: Promise<void> | undefined;
+  const begin = (request: EgressRequest): { first: Hop; deadline: Deadline } => {
+    if (closed !== undefined) throw retryableError('connect_failed', 'This process is stopping');
+    return {
+      first: firstHop(deps.userAgent, request),
+      deadline: startDeadline(request.timeoutMs, request.signal),
+    };
+  };
 
   return {
     request: async (request) => {
-      if (closed !== undefined) throw retryableError('connect_failed', 'This process is stopping');
-      const first = firstHop(deps, request);
-      const deadline = startDeadline(request.timeoutMs, request.signal);
+      const { first, deadline } = begin(request);
       try {
-        return await follow(deps, request, first, deadline);
+        return await readWhole(await follow(deps, request, first, deadline), deadline);
       } finally {
         deadline.dispose();
+      }
+    },
+    stream: async (request) => {
+      const { first, deadline } = begin(request);
+      try {
+        return readPieces(await follow(deps, request, first, deadline, () => deadline.dispose()));
+      } catch (error) {
+        deadline.dispose();
+        throw error;
       }
     },
     close: () => (closed ??= deps.pools.close()),
   };
 }
 
-function firstHop(deps: Deps, request: EgressRequest): Hop {
+function firstHop(userAgent: string, request: EgressRequest): Hop {
   const method = checkMethod(request.method);
   const headers = checkHeaders(request.headers ?? {});
-  if (!headers.has('user-agent')) headers.set('user-agent', deps.userAgent);
+  if (!headers.has('user-agent')) headers.set('user-agent', userAgent);
   if (!headers.has('accept')) headers.set('accept', '*/*');
   if (!headers.has('accept-encoding')) headers.set('accept-encoding', ACCEPT_ENCODING);
   const body = typeof request.body === 'string' ? Buffer.from(request.body) : request.body;
   return { url: checkUrl(request.url), method, headers, body };
 }
 
-async function follow(
-  deps: Deps,
-  request: EgressRequest,
-  first: Hop,
-  deadline: Deadline,
-): Promise<EgressResponse> {
-  const startedAt = performance.now();
-  let lookupMs = 0;
-  let hop = first;
-  for (let hops = 0; ; hops++) {
-    const hopStartedAt = performance.now();
-    const destination = await deadline.race(findFor(deps, hop, hops));
-    lookupMs += performance.now() - hopStartedAt;
-    const response = await send(deps, request, hop, destination, deadline);
-    const { location } = response.headers;
-    if (
-      request.followRedirects !== false &&
-      location !== undefined &&
-      isRedirect(response.status, location)
-    ) {
-      if (hops >= deps.maxRedirects) {
-        throw terminalError(
-          'redirect_denied',
-          `${first.url.host} led to more than ${deps.maxRedirects} redirects`,
-        );
-      }
-      hop = nextHop(hop, response.status, location);
-      continue;
-    }
-    const { headers, body } = await decoded(request, hop, destination, response, deadline);
-    return {
-      status: response.status,
-      headers,
-      body,
-      url: withoutFragment(hop.url),
-      hops,
-      timings: {
-        lookupMs,
-        firstByteMs: response.firstByteAt - startedAt,
-        totalMs: performance.now() - startedAt,
-      },
-    };
-  }
-}
-
-/** Checks a hop's URL and addresses; what is denied after a redirect is a denied redirect. */
-async function findFor(deps: Deps, hop: Hop, hops: number): Promise<Destination> {
-  try {
-    checkUrlRules(hop.url);
-    return await deps.find(hop.url);
-  } catch (error) {
-    if (hops === 0 || !(error instanceof StepError) || error.code !== 'egress_denied') throw error;
-    throw terminalError('redirect_denied', `A redirect was not followed: ${error.message}`, error);
-  }
-}
-
-function send(
-  deps: Deps,
-  request: EgressRequest,
-  hop: Hop,
-  destination: Destination,
-  deadline: Deadline,
-): Promise<ExchangeResponse> {
-  const authorization = request.authorize?.(hop.url);
-  const headers = new Map([...hop.headers, ...checkHeaders(authorization?.headers ?? {})]);
-  return exchange(
-    deps.pools.for(destination),
-    {
-      method: hop.method,
-      path: pathOf(hop.url, authorization?.query),
-      headers,
-      body: hop.body,
-      label: destination.label,
-      maxResponseBytes: request.maxResponseBytes,
-      connectTimeoutMs: deps.connectTimeoutMs,
-      isBodyIgnored: (status, { location }) =>
-        request.followRedirects !== false && isRedirect(status, location),
-    },
-    deadline,
-  );
-}
-
-/** Appended as text: setting it through `searchParams` would re-spell the caller's own query. */
-function pathOf(url: URL, query: Readonly<Record<string, string>> | undefined): string {
-  if (query === undefined) return url.pathname + url.search;
-  return `${url.pathname}${url.search === '' ? '?' : `${url.search}&`}${new URLSearchParams(query).toString()}`;
-}
-
-async function decoded(
-  request: EgressRequest,
-  hop: Hop,
-  destination: Destination,
-  response: ExchangeResponse,
-  deadline: Deadline,
-): Promise<{ readonly headers: Record<string, string>; readonly body: Buffer }> {
-  const { headers, body } = response;
+async function readWhole(arrival: Arrival, deadline: Deadline): Promise<EgressResponse> {
+  const { response, limit, hop, startedAt } = arrival;
+  let body = await response.body.whole();
+  let { headers } = response;
   const codings = codingsOf(headers['content-encoding']);
-  if (codings === undefined || codings.length === 0 || body.length === 0) return { headers, body };
-  const plain = await deadline.race(decodeBody(body, codings, request.maxResponseBytes, destination.label));
-  const { 'content-encoding': _encoding, 'content-length': _length, ...rest } = headers;
-  return { headers: rest, body: plain };
+  if (codings !== undefined && codings.length > 0 && body.length > 0) {
+    body = await deadline.race(decodeBody(body, codings, limit));
+    const { 'content-encoding': _encoding, 'content-length': _length, ...rest } = headers;
+    headers = rest;
+  }
+  return {
+    status: response.status,
+    headers,
+    body,
+    url: withoutFragment(hop.url),
+    hops: arrival.hops,
+    timings: {
+      lookupMs: arrival.lookupMs,
+      firstByteMs: response.firstByteAt - startedAt,
+      totalMs: performance.now() - startedAt,
+    },
+  };
+}
+
+function readPieces(arrival: Arrival): EgressStream {
+  const { response, hop, hops, limit } = arrival;
+  const raw = response.body.read();
+  const hasBody = hop.method !== 'HEAD' && response.status !== 204 && response.status !== 304;
+  const codings = (hasBody ? codingsOf(response.headers['content-encoding']) : undefined) ?? [];
+  let pieces: AsyncIterator<Buffer, undefined>;
+  try {
+    pieces = decodeStream(raw, codings, limit);
+  } catch (error) {
+    response.body.drop();
+    throw error;
+  }
+  const cancel = (): void => {
+    // The connection first: a decoder that waits for it would not hear.
+    response.body.drop();
+    pieces.return?.().catch(() => {});
+  };
+  const body: AsyncIterableIterator<Buffer, undefined> = {
+    next: () => pieces.next(),
+    return: () => {
+      cancel();
+      return Promise.resolve({ done: true, value: undefined });
+    },
+    [Symbol.asyncIterator]: () => body,
+  };
+  return {
+    status: response.status,
+    headers: headerPairs(response.rawHeaders, codings.length > 0),
+    url: withoutFragment(hop.url),
+    hops,
+    body,
+    cancel,
+  };
+}
+
+function headerPairs(raw: RawHeaders, isDecoded: boolean): readonly (readonly [string, string])[] {
+  const pairs: (readonly [string, string])[] = [];
+  for (const [name, value] of Object.entries(raw)) {
+    if (isDecoded && (name === 'content-encoding' || name === 'content-length')) continue;
+    if (typeof value === 'string') pairs.push([name, value]);
+    else for (const single of value ?? []) pairs.push([name, single]);
+  }
+  return pairs;
 }
 
 function withoutFragment(url: URL): string {

@@ -2,7 +2,7 @@ import { buffer } from 'node:stream/consumers';
 import zlib from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { codingsOf, decodeBody } from './decode.ts';
+import { codingsOf, decodeBody, responseTooLarge, type BodyLimit } from './decode.ts';
 
 const ENCODERS = {
   gzip: zlib.gzipSync,
@@ -11,8 +11,13 @@ const ENCODERS = {
   br: zlib.brotliCompressSync,
   zstd: zlib.zstdCompressSync,
 } as const;
+const limitTo = (maxBytes: number): BodyLimit => ({
+  label: 'x:80',
+  maxBytes,
+  tooLarge: () => responseTooLarge('x:80', maxBytes),
+});
 const decode = (body: Buffer, codings: readonly string[], maxBytes = 1_000_000): Promise<Buffer> =>
-  decodeBody(body, codings, maxBytes, 'x:80');
+  decodeBody(body, codings, limitTo(maxBytes));
 
 describe('codingsOf', () => {
   test.each([

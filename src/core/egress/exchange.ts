@@ -1,70 +1,94 @@
+import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { errorCodeOf } from '../errors/app-error.ts';
 import { retryableError, StepError, terminalError } from '../step-error.ts';
 import type { Deadline } from './deadline.ts';
-import { tooLarge } from './decode.ts';
+import { createIncomingBody, type IncomingBody } from './incoming-body.ts';
+import { isStreamed, startUpload, type StreamedBody, type Upload } from './outgoing-body.ts';
 
 export interface ExchangeRequest {
   readonly method: string;
   /** Path and query. */
   readonly path: string;
   readonly headers: ReadonlyMap<string, string>;
-  readonly body: Buffer | undefined;
+  readonly body: Buffer | StreamedBody | undefined;
   /** Host and port, for messages. */
   readonly label: string;
+  /** As received: what it becomes when decompressed is for the reader to limit. */
   readonly maxResponseBytes: number;
+  /** The failure of a larger one. */
+  readonly tooLarge: () => StepError;
   readonly connectTimeoutMs: number;
   /** Whether nobody will read the body of such a response. */
   readonly isBodyIgnored: (status: number, headers: Readonly<Record<string, string>>) => boolean;
 }
 
+export type RawHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+/** A response whose body is still to come. */
 export interface ExchangeResponse {
   readonly status: number;
   /** By lower-case name; repeated ones joined by `, `. */
   readonly headers: Record<string, string>;
-  /** As received, content codings included; empty when it is ignored. */
-  readonly body: Buffer;
+  /** By lower-case name, repeated ones as lists. */
+  readonly rawHeaders: RawHeaders;
+  /** Empty when it is ignored. */
+  readonly body: IncomingBody;
   readonly firstByteAt: number;
 }
 
 /** An ignored body up to this size is read, which keeps the connection; beyond it the connection is dropped. */
 const MAX_IGNORED_BYTES = 65_536;
-const EMPTY = Buffer.alloc(0);
 
-/** One request and its response over one connection, with no redirect, decoding or retry. */
+/**
+ * One request and its response over one connection, with no redirect, decoding or retry. Resolves with the head; the
+ * deadline goes on bounding the body.
+ *
+ * @param onOver called once, when nothing more is sent or received, also after a rejection
+ */
 export function exchange(
   dispatcher: Dispatcher,
   request: ExchangeRequest,
   deadline: Deadline,
+  onOver?: () => void,
 ): Promise<ExchangeResponse> {
   return new Promise((resolve, reject) => {
     if (deadline.failure !== undefined) {
       reject(deadline.failure);
+      onOver?.();
       return;
     }
     let controller: Dispatcher.DispatchController | undefined;
-    let response: Omit<ExchangeResponse, 'body'> | undefined;
-    let isIgnored = false;
-    let chunks: Buffer[] = [];
+    const incoming = createIncomingBody({
+      pause: () => controller?.pause(),
+      resume: () => controller?.resume(),
+      drop: () => controller?.abort(new Error('the rest is not needed')),
+    });
+    const upload = isStreamed(request.body) ? startUpload(request.body.chunks) : undefined;
+    let ignored: ExchangeResponse | undefined;
     let size = 0;
-    const abort = (failure: StepError): void => {
-      chunks = [];
+    const over = (): void => {
+      forget();
+      upload?.stop();
+      onOver?.();
+    };
+    const fail = (failure: StepError): void => {
       reject(failure);
+      incoming.fail(failure);
+    };
+    const abort = (failure: StepError): void => {
+      fail(failure);
+      upload?.stop();
       controller?.abort(failure);
     };
     const forget = deadline.onFailure(abort);
-    const finish = (): void => {
-      forget();
-      if (response === undefined) reject(new Error('a response ended before it began'));
-      else resolve({ ...response, body: concat(chunks, size) });
-    };
 
     dispatcher.dispatch(
       {
         method: request.method,
         path: request.path,
-        headers: flat(request.headers),
-        body: request.body,
+        headers: flat(request.headers, request.body),
+        body: bodyOf(request.body, upload),
       },
       {
         onRequestStart: (started) => {
@@ -75,45 +99,62 @@ export function exchange(
         onResponseStart: (_, status, rawHeaders) => {
           if (status < 200) return; // informational: the response is still to come
           const headers = plainHeaders(rawHeaders);
-          response = { status, headers, firstByteAt: performance.now() };
-          isIgnored = request.isBodyIgnored(status, headers);
+          const response = {
+            status,
+            headers,
+            rawHeaders,
+            body: incoming.body,
+            firstByteAt: performance.now(),
+          };
+          if (request.isBodyIgnored(status, headers)) {
+            ignored = response; // resolved once it is read or given up, so that the next hop finds a free connection
+            return;
+          }
           const isBodiless = request.method === 'HEAD' || status === 304;
-          const isOver = !isBodiless && Number(headers['content-length']) > request.maxResponseBytes;
-          if (isOver && !isIgnored) abort(tooLarge(request.label, request.maxResponseBytes));
+          const isAnnouncedOver = !isBodiless && Number(headers['content-length']) > request.maxResponseBytes;
+          if (isAnnouncedOver) abort(request.tooLarge());
+          else resolve(response);
         },
         onResponseData: (_, chunk) => {
           size += chunk.length;
-          if (!isIgnored) {
-            if (size > request.maxResponseBytes) abort(tooLarge(request.label, request.maxResponseBytes));
-            else chunks.push(chunk);
-          } else if (size > MAX_IGNORED_BYTES) {
-            finish();
-            controller?.abort(new Error('the rest is not needed'));
-          }
+          if (ignored !== undefined) {
+            if (size > MAX_IGNORED_BYTES) {
+              incoming.end();
+              resolve(ignored);
+              controller?.abort(new Error('the rest is not needed'));
+            }
+          } else if (size > request.maxResponseBytes) abort(request.tooLarge());
+          else incoming.push(chunk);
         },
-        onResponseEnd: finish,
+        onResponseEnd: () => {
+          over();
+          incoming.end();
+          if (ignored !== undefined) resolve(ignored);
+        },
         onResponseError: (_, error) => {
-          forget();
-          reject(toStepError(error, request));
+          over();
+          fail(toStepError(error, request));
         },
       },
     );
   });
 }
 
-function concat(chunks: readonly Buffer[], size: number): Buffer {
-  const [first] = chunks;
-  if (first === undefined) return EMPTY;
-  // Even a single chunk is copied: it is a view of all that the socket has read.
-  return Buffer.concat(chunks, size);
+const bodyOf = (
+  body: Buffer | StreamedBody | undefined,
+  upload: Upload | undefined,
+): Dispatcher.DispatchOptions['body'] =>
+  upload === undefined ? (body as Buffer | undefined) : (upload.chunks as unknown as Readable); // undici's types leave out that it takes any async iterable
+
+function flat(headers: ReadonlyMap<string, string>, body: Buffer | StreamedBody | undefined): string[] {
+  const list = [...headers].flat();
+  // Without it the body is sent chunked; of a Buffer the length is known.
+  if (isStreamed(body) && body.bytes !== undefined) list.push('content-length', String(body.bytes));
+  return list;
 }
 
-const flat = (headers: ReadonlyMap<string, string>): string[] => [...headers].flat();
-
 /** From entries, so that a header named `__proto__` is one like any other. */
-const plainHeaders = (
-  headers: Readonly<Record<string, string | readonly string[] | undefined>>,
-): Record<string, string> =>
+const plainHeaders = (headers: RawHeaders): Record<string, string> =>
   Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [
       name,
@@ -141,6 +182,13 @@ function toStepError(raw: Error, { label, connectTimeoutMs }: ExchangeRequest): 
   }
   if (code === 'UND_ERR_INVALID_ARG') {
     return terminalError('invalid_input', `The request to ${label} cannot be sent: ${error.message}`, raw);
+  }
+  if (code === 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH') {
+    return terminalError(
+      'invalid_input',
+      `The body of the request to ${label} is not as long as its content-length says`,
+      raw,
+    );
   }
   return retryableError(
     'connect_failed',

@@ -148,7 +148,7 @@ function send(
     signal: context.signal,
     timeoutMs: context.timeoutMs,
     maxResponseBytes: step.body.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES,
-    followRedirects: step.body.followRedirects,
+    redirect: step.body.followRedirects ? 'follow' : 'manual',
     ...(credential === undefined ? {} : { authorize: (url: URL) => authorizationFor(credential, url) }),
   });
 }
