@@ -17,6 +17,10 @@ export const MAX_CHUNK_BYTES = 65_536;
 export const BODY_WINDOW_BYTES = 262_144;
 /** A log entry's text is cut off here. */
 export const MAX_LOG_ENTRY_BYTES = 16_384;
+/** What an entry counts against `maxLogBytes` besides its text, on both sides: empty lines are not free. */
+export const LOG_ENTRY_COST_BYTES = 64;
+/** Fetches of one run at a time; one more is answered with `fetch_failed`, code `egress_limit`. */
+export const MAX_FETCHES = 32;
 
 const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const text = z.string();
@@ -136,6 +140,37 @@ export const runnerHeaderSchema = z.discriminatedUnion('type', [
   }),
 ]);
 export type RunnerHeader = z.infer<typeof runnerHeaderSchema>;
+
+/**
+ * From a runner that dials the worker's gateway, until it is claimed; after `claimed` it is as if it had just started:
+ * `ready` comes next.
+ */
+export const registrationHeaderSchema = z.discriminatedUnion('type', [
+  /** The first frame of the connection. */
+  z.strictObject({
+    type: z.literal('register'),
+    protocol: count,
+    runtime: z.enum(['javascript', 'python']),
+    /** The pod's projected service-account token, audience `millrace-runner`. */
+    token: z.string().min(1).max(8_192),
+  }),
+  z.strictObject({ type: z.literal('pong'), ping: count }),
+  /** Answers to `claim`: it is this worker's from now on, or it is another's already. */
+  z.strictObject({ type: z.literal('claimed') }),
+  z.strictObject({ type: z.literal('busy') }),
+]);
+export type RegistrationHeader = z.infer<typeof registrationHeaderSchema>;
+
+/** From the gateway, until the runner is claimed. */
+export const gatewayHeaderSchema = z.discriminatedUnion('type', [
+  /** `gateways` are the `host:port` of every worker; a runner keeps a connection to each. */
+  z.strictObject({ type: z.literal('registered'), gateways: z.array(text).readonly() }),
+  /** The connection is closed after it. */
+  z.strictObject({ type: z.literal('refused'), reason: text }),
+  z.strictObject({ type: z.literal('ping'), ping: count }),
+  z.strictObject({ type: z.literal('claim') }),
+]);
+export type GatewayHeader = z.infer<typeof gatewayHeaderSchema>;
 
 /** From the worker. */
 export const workerHeaderSchema = z.discriminatedUnion('type', [

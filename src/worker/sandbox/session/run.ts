@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto';
+import { ProtocolError } from '../../../core/sandbox/frames.ts';
+import type { RunnerHeader } from '../../../core/sandbox/protocol.ts';
+import type { RunEnd, RunRequest } from '../types.ts';
+import { createRunFetches, type FetchHeader } from './fetches.ts';
+import { createRunLog } from './logs.ts';
+import { CANCELLED, parseFailure, parseOutput } from './payloads.ts';
+import { sendParts } from './parts.ts';
+import type { FrameWriter } from './writer.ts';
+
+/** What the code gets to end by itself after `ctx.signal`; then its slot is ended. */
+const CANCEL_GRACE_MS = 200;
+/** What the runner gets for ending the slot. */
+const FORCE_MS = 1000;
+
+export type RunHeader = FetchHeader | Extract<RunnerHeader, { readonly type: 'log' | 'result' | 'failed' }>;
+
+/** A request to run something, until it is settled. */
+export interface ActiveRun {
+  readonly nonce: string;
+  /** Settled exactly once. */
+  readonly ended: Promise<RunEnd>;
+  /** Sends it, now that its program is there; does nothing when it is settled already. */
+  start(): void;
+  /** @throws ProtocolError for what no honest runner sends */
+  handle(header: RunHeader, payload: Uint8Array): void;
+  /** Its sandbox is ending: nothing is fetched for it any more. */
+  abandon(): void;
+  /** Ends it from this side. */
+  settle(end: RunEnd): void;
+  reject(error: Error): void;
+}
+
+export interface RunDeps {
+  readonly writer: FrameWriter;
+  readonly onError: (error: Error) => void;
+  /** The run is settled; whether its slot was replaced, or may not be free. */
+  readonly onSettled: (nonce: string, isSlotLost: boolean) => void;
+  /** It was cancelled, and the runner has not ended it; it is settled as cancelled next. */
+  readonly onOverdue: () => void;
+}
+
+export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uint8Array): ActiveRun {
+  const { writer } = deps;
+  const { signal, program, maxOutputBytes, maxLogBytes } = request;
+  const nonce = randomBytes(16).toString('hex');
+  const { promise, resolve, reject } = Promise.withResolvers<RunEnd>();
+  const log = createRunLog(request);
+  const fetches = createRunFetches({ nonce, fetch: request.fetch, writer, onError: deps.onError });
+  let hasStarted = false;
+  let isSettled = false;
+  let overdue: NodeJS.Timeout | undefined;
+
+  const close = (isSlotLost: boolean): boolean => {
+    if (isSettled) return false;
+    isSettled = true;
+    clearTimeout(overdue);
+    signal.removeEventListener('abort', cancel);
+    deps.onSettled(nonce, isSlotLost);
+    fetches.end();
+    log.finish();
+    return true;
+  };
+  const settle = (end: RunEnd, isSlotLost = false): void => {
+    if (close(isSlotLost)) resolve(end);
+  };
+  const cancel = (): void => {
+    if (!hasStarted) {
+      // Its program is still on its way: who knows what the slot does.
+      settle(CANCELLED, true);
+      return;
+    }
+    writer.send({ type: 'cancel', nonce, graceMs: CANCEL_GRACE_MS });
+    overdue = setTimeout(() => {
+      deps.onOverdue();
+      settle(CANCELLED, true);
+    }, CANCEL_GRACE_MS + FORCE_MS);
+  };
+  signal.addEventListener('abort', cancel, { once: true });
+
+  return {
+    nonce,
+    ended: promise,
+    start() {
+      if (isSettled) return;
+      hasStarted = true;
+      writer.send({
+        type: 'run',
+        nonce,
+        program: program.id,
+        bytes: payload.length,
+        maxOutputBytes,
+        maxLogBytes,
+        ...(request.isolateProcess ? { isolateProcess: true } : {}),
+      });
+      sendParts(writer, nonce, payload);
+    },
+    handle(header, payload) {
+      // Nobody but a guesser of nonces gets here.
+      if (!hasStarted) throw new ProtocolError('a run is spoken of before it was sent');
+      switch (header.type) {
+        case 'log':
+          log.take(header.level, payload, header.truncated ?? false);
+          break;
+        case 'result':
+          settle(parseOutput(payload, maxOutputBytes), header.slotReplaced);
+          break;
+        case 'failed':
+          settle(
+            { type: 'failed', failure: header.failure, detail: parseFailure(payload) },
+            header.slotReplaced,
+          );
+          break;
+        default:
+          fetches.handle(header, payload);
+      }
+    },
+    abandon: fetches.end,
+    settle,
+    reject(error) {
+      if (close(false)) reject(error);
+    },
+  };
+}
