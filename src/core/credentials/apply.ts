@@ -1,3 +1,4 @@
+import { matchesHost } from '../egress/allow-list.ts';
 import { terminalError } from '../step-error.ts';
 import {
   CREDENTIAL_NAME_PATTERN,
@@ -7,7 +8,7 @@ import {
 } from './types.ts';
 
 /** A credential that is sent along with requests; a `secret` never is. */
-type SendableCredential = Exclude<Credential, { type: 'secret' }>;
+export type SendableCredential = Exclude<Credential, { type: 'secret' }>;
 
 /** What a credential adds to a request. */
 export interface Authorization {
@@ -40,19 +41,15 @@ export function authorizationFor(credential: Credential, url: URL): Authorizatio
   }
 }
 
-function mayBeSentTo(credential: SendableCredential, url: URL): boolean {
+/** Whether a credential was given to this URL's origin: that of its `baseUrl`, or one of `allowedHosts`. */
+export function mayBeSentTo(credential: SendableCredential, url: URL): boolean {
   const base = new URL(credential.data.baseUrl);
   if (url.origin === base.origin) return true;
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && base.protocol === 'http:')) return false;
-  return (credential.data.allowedHosts ?? []).some((entry) => isHostMatch(entry, url));
-}
-
-function isHostMatch(entry: string, url: URL): boolean {
-  const pattern = parseHostPattern(entry);
-  if (pattern === undefined) return false;
-  const defaultPort = url.protocol === 'https:' ? '443' : '80';
-  if ((url.port || defaultPort) !== (pattern.port ?? defaultPort)) return false;
-  return pattern.isSuffix ? url.hostname.endsWith(`.${pattern.host}`) : url.hostname === pattern.host;
+  return (credential.data.allowedHosts ?? []).some((entry) => {
+    const pattern = parseHostPattern(entry);
+    return pattern !== undefined && matchesHost(pattern, url);
+  });
 }
 
 /** Where a request's target leads. */

@@ -7,6 +7,19 @@ export interface Redactor {
   readonly text: (text: string) => string;
   /** Strings and keys at any depth, and numbers that are a secret. The value itself is left as it is. */
   readonly json: (value: JsonValue) => JsonValue;
+  /** For one body that comes in pieces, in any charset that spells ASCII as ASCII does. */
+  readonly bytes: () => ByteMask;
+}
+
+/**
+ * Masks bytes as they come by. A piece that could be the beginning of a secret is held back until the next one tells;
+ * everything else goes through at once. Secrets of one to three characters are not masked here: whether they are words
+ * of their own shows only in the whole text.
+ */
+export interface ByteMask {
+  readonly push: (piece: Buffer) => Buffer;
+  /** What was held back. */
+  readonly end: () => Buffer;
 }
 
 /** Below this a secret is masked only as a whole word, and only in its own spelling. */
@@ -16,7 +29,10 @@ const MIN_EMBEDDED_LENGTH = 8;
 /** Searched for at once; what follows it is compared afterwards, so that time stays linear in the text. */
 const PROBE_LENGTH = 32;
 /** Bounds the comparing of long secrets, which only repetitive secrets in repetitive text ever reach. */
-const COMPARISONS_PER_CHARACTER = 64;
+const COMPARISONS_PER_CHARACTER = 8;
+/** A text in which secrets stand closer than this is masked whole from there on: 1 MiB of them would take 0.5 s. */
+const CHARACTERS_PER_HIT = 16;
+const FREE_HITS = 64;
 
 /**
  * Makes a redactor for the exact values given, in their own spelling and as base64 (alone or inside a longer text,
@@ -26,11 +42,15 @@ const COMPARISONS_PER_CHARACTER = 64;
  *
  * A secret of one to three characters cannot be told from ordinary text; it is masked where it stands as a word of
  * its own (`pin=123`, `"123"`), not inside other words or numbers. Empty ones are ignored.
+ *
+ * It sees one text at a time: a secret that is split over two log entries, or two strings of a value, is not found. It
+ * can be used again and again. Measured with 10 secrets and 1 MiB: 2 ms, at most 30 ms where the text is nothing but
+ * secrets; making it takes 0.3 ms.
  */
 export function createRedactor(secrets: readonly string[]): Redactor {
   const words = secrets.filter((secret) => secret !== '' && secret.length < MIN_LENGTH);
   const needles = new Set(secrets.filter((secret) => secret.length >= MIN_LENGTH).flatMap(spellingsOf));
-  if (words.length === 0 && needles.size === 0) return { text: (text) => text, json: (value) => value };
+  if (words.length === 0 && needles.size === 0) return NO_REDACTION;
 
   const search = needles.size === 0 ? undefined : createSearch([...needles]);
   const wordPattern =
@@ -42,8 +62,20 @@ export function createRedactor(secrets: readonly string[]): Redactor {
     return wordPattern === undefined ? masked : masked.replaceAll(wordPattern, REDACTED);
   };
   const isSecretNumber = (value: number): boolean => secrets.includes(String(value));
-  return { text, json: (value) => redactJson(value, text, isSecretNumber) };
+  let byteSearch: ByteSearch | undefined;
+  return {
+    text,
+    json: (value) => redactJson(value, text, isSecretNumber),
+    bytes: () => createByteMask((byteSearch ??= createByteSearch([...needles]))),
+  };
 }
+
+/** What redacts nothing. */
+export const NO_REDACTION: Redactor = {
+  text: (text) => text,
+  json: (value) => value,
+  bytes: () => ({ push: (piece) => piece, end: () => Buffer.alloc(0) }),
+};
 
 /** Every way in which a secret is likely to be written. */
 function spellingsOf(secret: string): readonly string[] {
@@ -120,10 +152,11 @@ function createSearch(needles: readonly string[]): (text: string) => readonly Sp
   return (text) => {
     const spans: { start: number; end: number }[] = [];
     let budget = text.length * COMPARISONS_PER_CHARACTER;
+    let hitsLeft = text.length / CHARACTERS_PER_HIT + FREE_HITS;
     pattern.lastIndex = 0;
     for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
       const start = match.index;
-      let end = start + match[0].length;
+      let end = hitsLeft-- > 0 ? start + match[0].length : text.length;
       for (const needle of byProbe.get(match[0]) ?? []) {
         // Text that repeats a repetitive secret's beginning again and again: rather mask too much.
         const agreed = budget > 0 ? agreeUntil(text, start, needle) : start + needle.length;
@@ -133,6 +166,7 @@ function createSearch(needles: readonly string[]): (text: string) => readonly Sp
       const last = spans.at(-1);
       if (last !== undefined && start < last.end) last.end = Math.max(last.end, end);
       else spans.push({ start, end });
+      if (end === text.length) break;
       // Not from the end: another secret may begin inside this one and reach beyond it.
       pattern.lastIndex = start + 1;
     }
@@ -153,6 +187,57 @@ const alternatives = (texts: readonly string[]): string =>
     .toSorted((a, b) => b.length - a.length)
     .map((text) => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&'))
     .join('|');
+
+/** Bytes are searched as Latin-1, one character each, so that no charset and no cut through a character matters. */
+interface ByteSearch {
+  readonly spansOf: (text: string) => readonly Span[];
+  /** From where on the text could be the beginning of a needle; its length when nowhere. */
+  readonly undecidedFrom: (text: string) => number;
+  readonly longest: number;
+}
+
+function createByteSearch(needles: readonly string[]): ByteSearch {
+  if (needles.length === 0) return { spansOf: () => [], undecidedFrom: (text) => text.length, longest: 0 };
+  const spelled = [...new Set(needles.map((needle) => Buffer.from(needle).toString('latin1')))];
+  const longest = spelled.reduce((length, needle) => Math.max(length, needle.length), 0);
+  const byFirst = Map.groupBy(spelled, (needle) => needle.charCodeAt(0));
+  const undecidedFrom = (text: string): number => {
+    for (let at = Math.max(0, text.length - longest + 1); at < text.length; at++) {
+      const length = text.length - at;
+      for (const needle of byFirst.get(text.charCodeAt(at)) ?? []) {
+        if (needle.length > length && text.endsWith(needle.slice(0, length))) return at;
+      }
+    }
+    return text.length;
+  };
+  return { spansOf: createSearch(spelled), undecidedFrom, longest };
+}
+
+function createByteMask({ spansOf, undecidedFrom, longest }: ByteSearch): ByteMask {
+  let held = '';
+  const flush = (text: string, spans: readonly Span[]): Buffer => Buffer.from(mask(text, spans), 'latin1');
+  return {
+    push: (piece) => {
+      const text = held + piece.toString('latin1');
+      const spans = spansOf(text);
+      let cut = undecidedFrom(text);
+      // What begins before the cut and reaches beyond it stays whole.
+      cut = spans.find(({ start, end }) => start < cut && cut < end)?.start ?? cut;
+      // Only a repetitive secret in repetitive text overlaps itself for so long.
+      if (text.length - cut > 2 * longest) cut = text.length;
+      held = text.slice(cut);
+      return flush(
+        text.slice(0, cut),
+        spans.filter(({ end }) => end <= cut),
+      );
+    },
+    end: () => {
+      const text = held;
+      held = '';
+      return flush(text, spansOf(text));
+    },
+  };
+}
 
 function mask(text: string, spans: readonly Span[]): string {
   if (spans.length === 0) return text;

@@ -5,12 +5,8 @@ import zlib from 'node:zlib';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { StepError, type StepErrorCode } from '../step-error.ts';
 import { parseAllowPrivate } from './addresses.ts';
-import {
-  createEgressClient,
-  type EgressClient,
-  type EgressClientOptions,
-  type EgressRequest,
-} from './client.ts';
+import { createEgressClient, type EgressClientOptions } from './client.ts';
+import type { EgressClient, EgressRequest } from './types.ts';
 
 interface TestServer {
   readonly port: number;

@@ -1,5 +1,4 @@
 import { StepError, terminalError } from '../step-error.ts';
-import type { EgressRequest } from './client.ts';
 import type { Deadline } from './deadline.ts';
 import { responseTooLarge, type BodyLimit } from './decode.ts';
 import { checkUrlRules, type Destination } from './destination.ts';
@@ -7,6 +6,7 @@ import { exchange, type ExchangeResponse } from './exchange.ts';
 import type { Pools } from './pools.ts';
 import { isRedirect, nextHop, type Hop } from './redirect.ts';
 import { checkHeaders } from './request-rules.ts';
+import type { EgressRequest } from './types.ts';
 
 export interface FollowDeps {
   readonly find: (url: URL) => Promise<Destination>;

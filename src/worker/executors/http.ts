@@ -3,7 +3,7 @@ import { createRedactor, type Redactor } from '../../core/credentials/redact.ts'
 import { sensitiveValuesOf, type Credential } from '../../core/credentials/types.ts';
 import { isOkStatus } from '../../core/definition/steps/http.ts';
 import type { CompiledStepOf } from '../../core/definition/types.ts';
-import type { EgressClient, EgressResponse } from '../../core/egress/client.ts';
+import type { EgressClient, EgressResponse } from '../../core/egress/types.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
 import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
