@@ -4,7 +4,7 @@ import type { z } from '../zod.ts';
 import type { Step, Trigger, WorkflowDocument } from './document.ts';
 import { MINUTE_MS, parseDuration, SECOND_MS } from './duration.ts';
 import { KINDS } from './steps/kinds.ts';
-import type { StepKindSpec } from './steps/kind.ts';
+import type { KindFields, StepKindSpec } from './steps/kind.ts';
 import { DEFAULT_RESULT_WAIT_MS } from './triggers.ts';
 import {
   FOR_EACH_NAMES,
@@ -119,8 +119,9 @@ function compileStep(step: Step, { index, needs, dependents, options }: StepCont
 }
 
 function compileBody<K extends StepKind>(kind: K, step: Step, names: readonly string[]): CompiledBodies[K] {
-  const spec = KINDS[kind] as unknown as Pick<StepKindSpec<K, z.ZodType>, 'compile'>;
-  return spec.compile((step as Readonly<Record<string, unknown>>)[kind], valueCompiler(names));
+  const spec = KINDS[kind] as unknown as Pick<StepKindSpec<K, z.ZodType, z.ZodRawShape>, 'compile'>;
+  // A step of this kind: the document was found valid.
+  return spec.compile(step as unknown as KindFields<K, z.ZodType, z.ZodRawShape>, valueCompiler(names));
 }
 
 function compileCondition(condition: Step['if']): Value | undefined {

@@ -14,12 +14,16 @@ import {
   textField,
   unknownKeysOfAny,
   workflowNameField,
+  type RefusedKey,
+  type RefusedKeys,
 } from './fields.ts';
 import type { Finding } from './findings.ts';
 import { KINDS_NOT_YET, STEP_KEYS_NOT_YET, WORKFLOW_KEYS_NOT_YET } from './not-yet.ts';
+import type { StepKindSpec } from './steps/kind.ts';
 import { KINDS } from './steps/kinds.ts';
 import { valueField } from './steps/transform.ts';
 import { triggersField } from './triggers.ts';
+import { listOf } from './suggest.ts';
 import type { StepKind } from './types.ts';
 import { findingsOfIssues, says } from './zod-findings.ts';
 
@@ -93,26 +97,60 @@ const COMMON = {
   retry: retryField.optional(),
   timeout: durationField(1, DAY_MS, '30s').optional().describe('Of one attempt'),
   continueOnError: booleanField().optional(),
-  input: templateField.optional().describe('Recorded as the input of the step'),
+  input: templateField.optional().describe('Recorded as the input of the step; what its code is called with'),
   atMostOnce: booleanField().optional().describe('Never started a second time, not even after a crash'),
 } as const;
 
 type StepField<K extends StepKind> = z.ZodObject<
-  typeof COMMON & { readonly [P in K]: (typeof KINDS)[P]['schema'] },
+  typeof COMMON & (typeof KINDS)[K]['keys'] & { readonly [P in K]: (typeof KINDS)[P]['schema'] },
   z.core.$strict
 >;
+/** Keys that this kind does not take and others do. */
+function keysOfOtherKinds(kind: StepKind): RefusedKeys {
+  const specs: readonly Pick<
+    StepKindSpec<StepKind, z.ZodType, z.ZodRawShape>,
+    'kind' | 'keys' | 'refusedKeys'
+  >[] = Object.values(KINDS);
+  const kindsByKey = Map.groupBy(
+    specs.flatMap((spec) => Object.keys(spec.keys).map((key) => ({ key, kind: spec.kind }))),
+    ({ key }) => key,
+  );
+  const refused = [...kindsByKey]
+    .filter(([, takers]) => takers.every((taker) => taker.kind !== kind))
+    .map(([key, takers]): readonly [string, RefusedKey] => [
+      key,
+      {
+        code: 'no_effect',
+        message: `\`${key}\` has no effect on a step of kind \`${kind}\``,
+        fix: `remove it; it is for steps of kind ${listOf(
+          takers.map((taker) => taker.kind),
+          'and',
+        )}`,
+      },
+    ]);
+  return { ...Object.fromEntries(refused), ...specs.find((spec) => spec.kind === kind)?.refusedKeys };
+}
+
 const stepOf = <K extends StepKind>(kind: K): StepField<K> =>
   closed(
     'must be an object with an `id` and a kind',
     'write `- id: fetch` and below it `http: { url: … }`',
-    { ...COMMON, [kind]: KINDS[kind].schema.describe(KINDS[kind].description) },
-    STEP_KEYS_NOT_YET,
+    { ...COMMON, [kind]: KINDS[kind].schema.describe(KINDS[kind].description), ...KINDS[kind].keys },
+    { ...STEP_KEYS_NOT_YET, ...keysOfOtherKinds(kind) },
     // The computed key makes TypeScript forget which key it is.
   ) as unknown as StepField<K>;
 
 const stepField = oneKind(
   'step',
-  { http: stepOf('http'), transform: stepOf('transform'), wait: stepOf('wait'), respond: stepOf('respond') },
+  {
+    http: stepOf('http'),
+    code: stepOf('code'),
+    transform: stepOf('transform'),
+    wait: stepOf('wait'),
+    respond: stepOf('respond'),
+    container: stepOf('container'),
+    notebook: stepOf('notebook'),
+  },
   KINDS_NOT_YET,
 );
 

@@ -83,6 +83,22 @@ steps: [{ id: a, transform: [1, "\${{ trigger.name }}"] }]`,
   ],
   ['a URL made of data', step('  - { id: a, http: { url: "${{ trigger.body.url }}" } }')],
   [
+    'code',
+    step(
+      '  - { id: a, code: steps/a.ts, egress: [api.example.com, "*.example.org", "db.example.com:8443"], credentials: [crm], secrets: [k], isolation: execution, resources: { cpu: 0.5, memory: 512Mi } }\n  - { id: b, forEach: [1], code: b.py, isolation: process, resources: { cpu: 500m, memory: 268435456 } }',
+    ),
+  ],
+  [
+    'a notebook and a container',
+    step(
+      '  - { id: a, notebook: analysis/a.ipynb, input: "${{ trigger.body }}", egress: [] }\n  - { id: b, container: { image: "ghcr.io/acme/tool:1.2", command: [run, 1], args: ["${{ trigger.body.x }}"], env: { A: "${{ trigger.name }}", B: 2 } }, secrets: [k], resources: { memory: 1Gi } }',
+    ),
+  ],
+  [
+    'a request that may go to some hosts',
+    step('  - { id: a, http: { url: "https://example.com" }, egress: [example.com] }'),
+  ],
+  [
     'waits',
     step('  - { id: a, wait: { for: 30s } }\n  - { id: b, wait: { until: "2030-01-31T08:00:00+01:00" } }'),
   ],
@@ -104,7 +120,12 @@ export const BAD_SHAPES: Labelled = [
   ['an unknown key', `${step('  - { id: a, transform: "1" }')}\nfoo: 1`],
   ['a step without a kind', step('  - { id: a }')],
   ['a step with two kinds', step('  - { id: a, transform: "1", wait: 1s }')],
-  ['a kind of a later release', step('  - { id: a, code: a.ts }')],
+  ['a kind of a later release', step('  - { id: a, llm: {} }')],
+  ['code in another language', step('  - { id: a, code: a.rb }')],
+  ['code outside of the workflow', step('  - { id: a, code: ../a.ts }')],
+  ['an image that is none', step('  - { id: a, container: { image: "a b" } }')],
+  ['a key of another kind', step('  - { id: a, transform: "1", egress: [] }')],
+  ['memory in no known unit', step('  - { id: a, code: a.py, resources: { memory: 5MB } }')],
   ['a bad id', step('  - { id: "a b", transform: "1" }')],
   ['a bad duration', step('  - { id: a, timeout: 5, transform: "1" }')],
   ['no triggers', 'name: w\nsteps: [{ id: a, transform: "1" }]'],

@@ -104,20 +104,21 @@ export function anyOf<const O extends readonly [z.ZodType, z.ZodType, ...z.ZodTy
   });
 }
 
-/** Keys that DESIGN names and this release does not build, with what to do instead. */
-export type NotYet = Readonly<Record<string, string>>;
+/** What to say of a key that has a meaning, but not here. */
+export type RefusedKey = Pick<Finding, 'code' | 'message' | 'fix'>;
+export type RefusedKeys = Readonly<Record<string, RefusedKey>>;
 
 /** An object that takes no other keys than those of `shape`. */
 export function closed<S extends z.ZodRawShape>(
   what: string,
   fix: string,
   shape: S,
-  notYet: NotYet = {},
+  refused: RefusedKeys = {},
 ): z.ZodObject<S, z.core.$strict> {
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === 'unrecognized_keys'
-        ? carry(issue.keys.map((key) => unknownKey(key, Object.keys(shape), notYet)))
+        ? carry(issue.keys.map((key) => unknownKey(key, Object.keys(shape), refused)))
         : says(what, fix)(),
   });
 }
@@ -129,16 +130,10 @@ export function unknownKeysOfAny(issue: z.core.$ZodRawIssue): string | undefined
   return carry(issue.keys.map((key) => unknownKey(key, known, {})));
 }
 
-function unknownKey(key: string, known: readonly string[], notYet: NotYet): Finding {
+function unknownKey(key: string, known: readonly string[], refused: RefusedKeys): Finding {
   const common = { path: [key], at: 'key' } as const;
-  if (Object.hasOwn(notYet, key)) {
-    return {
-      ...common,
-      code: 'not_supported',
-      message: `\`${key}\` is not supported by this release`,
-      fix: notYet[key] ?? '',
-    };
-  }
+  const refusal = Object.hasOwn(refused, key) ? refused[key] : undefined;
+  if (refusal !== undefined) return { ...common, ...refusal };
   const near = nearest(key, known);
   return {
     ...common,
@@ -156,7 +151,7 @@ function unknownKey(key: string, known: readonly string[], notYet: NotYet): Find
 export function oneKind<const O extends Readonly<Record<string, z.ZodObject>>>(
   noun: string,
   options: O,
-  notYet: NotYet,
+  refused: RefusedKeys,
 ): z.ZodUnion<readonly O[keyof O][]> {
   const kinds = Object.keys(options);
   const known = new Set([...kinds, ...Object.values(options).flatMap((option) => Object.keys(option.shape))]);
@@ -173,10 +168,14 @@ export function oneKind<const O extends Readonly<Record<string, z.ZodObject>>>(
       const branch = Math.max(0, kinds.indexOf(written[0] ?? ''));
       const branchFindings = findingsOfIssues(issue.errors[branch] ?? [], input);
       if (written.length === 1) return carry(branchFindings);
-      const about = kindFinding(noun, input, written, { kinds, known, notYet });
+      const about = kindFinding(noun, input, written, { kinds, known, refused });
       // Of the branch taken for want of a better one, only what does not hang on the kind is kept.
       const others = branchFindings.filter(
-        ({ path: [key] }) => typeof key === 'string' && !kinds.includes(key) && !about.path.includes(key),
+        ({ path: [key], at }) =>
+          typeof key === 'string' &&
+          !kinds.includes(key) &&
+          !about.path.includes(key) &&
+          !(at === 'key' && known.has(key)),
       );
       return carry([about, ...others]);
     },
@@ -186,14 +185,14 @@ export function oneKind<const O extends Readonly<Record<string, z.ZodObject>>>(
 interface KindTable {
   readonly kinds: readonly string[];
   readonly known: ReadonlySet<string>;
-  readonly notYet: NotYet;
+  readonly refused: RefusedKeys;
 }
 
 function kindFinding(
   noun: string,
   input: Readonly<Record<string, unknown>>,
   written: readonly string[],
-  { kinds, known, notYet }: KindTable,
+  { kinds, known, refused }: KindTable,
 ): Finding {
   const second = written[1];
   if (second !== undefined) {
@@ -205,11 +204,11 @@ function kindFinding(
       fix: `keep one of them, or make each a ${noun} of its own`,
     };
   }
-  const later = Object.keys(input).find((key) => Object.hasOwn(notYet, key));
-  if (later !== undefined) return unknownKey(later, kinds, notYet);
+  const later = Object.keys(input).find((key) => Object.hasOwn(refused, key));
+  if (later !== undefined) return unknownKey(later, kinds, refused);
   for (const key of Object.keys(input)) {
     const near = known.has(key) ? undefined : nearest(key, kinds);
-    if (near !== undefined) return unknownKey(key, kinds, notYet);
+    if (near !== undefined) return unknownKey(key, kinds, refused);
   }
   return {
     path: [],

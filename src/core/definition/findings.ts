@@ -21,6 +21,7 @@ export const FINDING_CODES = [
   'missing_need',
   'cycle',
   'unknown_credential',
+  'unknown_file',
   'conflict',
   'no_effect',
 ] as const;

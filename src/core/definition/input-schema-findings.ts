@@ -1,5 +1,4 @@
 import { isRecord } from '../json.ts';
-import type { NotYet } from './fields.ts';
 import { preview, type Finding, type FindingCode, type Path } from './findings.ts';
 import { listOf, nearest } from './suggest.ts';
 
@@ -66,7 +65,7 @@ const ANNOTATIONS: ReadonlySet<string> = new Set([
   'readOnly',
   'writeOnly',
 ]);
-const NOT_YET: NotYet = {
+const NOT_YET: Readonly<Record<string, string>> = {
   pattern: 'use `format`, or check it in the `if` of a step with `matches()`',
   patternProperties: 'use `properties` and `additionalProperties`',
   uniqueItems: 'check it in the `if` of a step',

@@ -1,40 +1,42 @@
-import type { NotYet } from './fields.ts';
+import type { RefusedKeys } from './fields.ts';
 
 /**
  * The words of the workflow language that this release does not build, by place, each with what to do meanwhile.
  * They are refused as `not_supported` when a workflow is saved, so that nothing is ever silently ignored.
  */
-export const KINDS_NOT_YET: NotYet = {
-  code: 'move the work to an HTTP service and call it from an `http` step, or use `transform`',
+const notYet = (fixes: Readonly<Record<string, string>>): RefusedKeys =>
+  Object.fromEntries(
+    Object.entries(fixes).map(([key, fix]) => [
+      key,
+      { code: 'not_supported', message: `\`${key}\` is not supported by this release`, fix },
+    ]),
+  );
+
+export const KINDS_NOT_YET: RefusedKeys = notYet({
   approval: 'remove the step, or `wait` for a fixed time',
   workflow: 'copy the steps of that workflow into this one, or call its webhook from an `http` step',
   emit: 'call the webhook of the receiving workflow from an `http` step',
-  container: 'run the container elsewhere and call it from an `http` step',
-  notebook: 'run the notebook elsewhere and call it from an `http` step',
   llm: 'call the API of the model from an `http` step',
-};
+});
 
-export const STEP_KEYS_NOT_YET: NotYet = {
+export const STEP_KEYS_NOT_YET: RefusedKeys = {
   ...KINDS_NOT_YET,
-  resources: 'remove it; no step of this release runs in a sandbox',
-  egress: 'remove it; an `http` step may call every public address',
-  credentials: 'remove it; an `http` step has one `http.credential`',
-  secrets: 'remove it; give the step a `http.credential`',
-  isolation: 'remove it; no step of this release runs in a sandbox',
-  onFailure: 'add a step with `needs: [{ step: <this one>, when: always }]` and an `if` on its state',
+  ...notYet({
+    onFailure: 'add a step with `needs: [{ step: <this one>, when: always }]` and an `if` on its state',
+  }),
 };
 
-export const TRIGGERS_NOT_YET: NotYet = {
+export const TRIGGERS_NOT_YET: RefusedKeys = notYet({
   schedule: 'use a `webhook` or `manual` trigger and start it from your own scheduler',
   event: 'use a `webhook` trigger and post the event to it',
   workflow: 'end the other workflow with an `http` step that posts to a `webhook` trigger of this one',
-};
+});
 
-export const WEBHOOK_KEYS_NOT_YET: NotYet = {
+export const WEBHOOK_KEYS_NOT_YET: RefusedKeys = notYet({
   path: 'remove it and use the URL that saving the workflow returns',
-};
+});
 
-export const WORKFLOW_KEYS_NOT_YET: NotYet = {
+export const WORKFLOW_KEYS_NOT_YET: RefusedKeys = notYet({
   concurrency: 'remove it; executions of a workflow run side by side',
   onFailure: 'add a step with `needs: [{ step: …, when: always }]` and an `if` on its state',
   finally: 'add a last step with `needs: [{ step: …, when: always }]`',
@@ -42,4 +44,4 @@ export const WORKFLOW_KEYS_NOT_YET: NotYet = {
   tags: 'remove it, or say it in `description`',
   defaults: 'write `retry` and `timeout` on the steps',
   parallelism: 'remove it; steps that are ready run side by side. `parallelism` of a `forEach` is supported',
-};
+});

@@ -29,11 +29,14 @@ test('arbitrary text is parsed or refused, never thrown at', () => {
 });
 
 const KEYS =
-  `id name needs if forEach retry timeout input http transform wait respond code url body headers status for until
+  `id name needs if forEach retry timeout input http transform wait respond code container notebook image args env egress
+  credentials secrets isolation resources cpu memory url body headers status for until
   webhook manual verify scheme filter dedupe step when steps triggers output config inputSchema type properties $ref $defs
   constructor __proto__ toString zzz \${{x}}`.split(/\s+/);
 const SCALARS = [
-  ...'a b 1s steps.a.output ${{trigger.body}} ${{ crm:/x https://example.com none #/$defs/a'.split(' '),
+  ...'a b 1s a.py 1Gi steps.a.output ${{trigger.body}} ${{ crm:/x https://example.com none #/$defs/a'.split(
+    ' ',
+  ),
   '',
   0,
   1.5,

@@ -114,12 +114,8 @@ const BAD: Readonly<Record<string, readonly (readonly [string, readonly string[]
     ...['concurrency', 'onFailure', 'finally', 'priority', 'tags', 'defaults', 'parallelism'].map(
       (key) => [`${steps(ok)}${key}: 1`, [`5:1 not_supported ${key}`]] as const,
     ),
-    ...['code', 'approval', 'workflow', 'emit', 'container', 'notebook', 'llm'].map(
+    ...['approval', 'workflow', 'emit', 'llm'].map(
       (kind) => [steps(`  - { id: a, ${kind}: {} }`), [`4:14 not_supported steps[0].${kind}`]] as const,
-    ),
-    ...['resources', 'egress', 'credentials', 'secrets', 'isolation'].map(
-      (key) =>
-        [steps(`  - { id: a, ${key}: 1, transform: "1" }`), [`4:14 not_supported steps[0].${key}`]] as const,
     ),
     ...['schedule', 'event', 'workflow'].map(
       (type) => [steps(ok).replace('manual', type), [`2:18 not_supported triggers.t.${type}`]] as const,
@@ -197,8 +193,17 @@ const BAD: Readonly<Record<string, readonly (readonly [string, readonly string[]
       ['4:30 conflict steps[0].wait', '4:49 invalid_value steps[0].timeout'],
     ],
     [
-      steps('  - { id: a, code: a.ts, retry: { attempts: 0 } }'),
-      ['4:14 not_supported steps[0].code', '4:45 invalid_value steps[0].retry.attempts'],
+      steps('  - { id: a, llm: {}, egress: 1, retry: { attempts: 0 } }'),
+      [
+        '4:14 not_supported steps[0].llm',
+        '4:31 invalid_value steps[0].egress',
+        '4:53 invalid_value steps[0].retry.attempts',
+      ],
+    ],
+    [steps('  - { id: a, isolation: execution }'), ['4:5 required steps[0]']],
+    [
+      steps('  - { id: a, code: a.ts, container: { image: b }, isolation: execution }'),
+      ['4:26 conflict steps[0].container'],
     ],
   ],
   'common keys': [

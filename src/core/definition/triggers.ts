@@ -133,7 +133,9 @@ export function triggerSites(trigger: unknown): readonly Site[] {
 export function triggerCredentials(trigger: unknown): readonly CredentialUse[] {
   const { verify } = webhookOf(trigger);
   const name = isRecord(verify) ? verify.credential : undefined;
-  return typeof name === 'string' ? [{ path: ['webhook', 'verify', 'credential'], name }] : [];
+  return typeof name === 'string'
+    ? [{ path: ['webhook', 'verify', 'credential'], name, purpose: 'verify' }]
+    : [];
 }
 
 export function checkTrigger(trigger: unknown): readonly Finding[] {

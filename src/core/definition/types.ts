@@ -9,7 +9,7 @@ import type { VerifyConfig } from '../triggers/verify/schemas.ts';
  */
 
 /** The step kinds of this release; each has its file in steps/. */
-export const STEP_KINDS = ['http', 'transform', 'wait', 'respond'] as const;
+export const STEP_KINDS = ['http', 'code', 'transform', 'wait', 'respond', 'container', 'notebook'] as const;
 export type StepKind = (typeof STEP_KINDS)[number];
 
 /** An expression, a template or a constant, behind one call. */
@@ -65,7 +65,10 @@ interface CompiledStepCommon {
   /** Evaluated once, before `forEach`; a value other than `true` skips the step. */
   readonly if: Value | undefined;
   readonly forEach: CompiledForEach | undefined;
-  /** What is journaled as the step's input; evaluated per item under `forEach`. */
+  /**
+   * What is journaled as the step's input, and what code is called with (else `defaultInput` of default-input.ts);
+   * evaluated per item under `forEach`.
+   */
   readonly input: Value | undefined;
   readonly retry: RetryPolicy;
   /** Of one attempt. */
@@ -164,9 +167,12 @@ export interface CompiledContainer extends SandboxNeeds {
 /** Compiled bodies by kind: the key of a step in the document, e.g. `http:`. */
 export interface CompiledBodies {
   readonly http: CompiledHttp;
+  readonly code: CompiledCode;
   readonly transform: CompiledTransform;
   readonly wait: CompiledWait;
   readonly respond: CompiledRespond;
+  readonly container: CompiledContainer;
+  readonly notebook: CompiledNotebook;
 }
 
 /** Discriminated by `kind`, so that `switch (step.kind)` narrows `step.body`. */

@@ -53,7 +53,7 @@ function stepStrings(step: OutlinedStep): readonly Evaluated[] {
   return [
     ...placed([condition, valueSite('forEach', raw.forEach)], path, STEP_NAMES, step),
     ...placed([input], path, itemNames, step),
-    ...(kind === undefined ? [] : placed(KINDS[kind].sites(raw[kind]), [...path, kind], itemNames, step)),
+    ...(kind === undefined ? [] : placed(KINDS[kind].sites(raw), path, itemNames, step)),
   ];
 }
 

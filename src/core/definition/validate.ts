@@ -1,17 +1,20 @@
 import { isRecord } from '../json.ts';
-import type { Finding, Path } from './findings.ts';
+import { fileFindings } from './files.ts';
+import type { Finding } from './findings.ts';
 import { inputSchemaFindings } from './input-schema-findings.ts';
-import { isKebabName } from './names.ts';
 import { outlineOf, type Outline } from './outline.ts';
 import { KINDS } from './steps/kinds.ts';
-import type { CredentialUse } from './steps/kind.ts';
-import { answersSender, checkTrigger, triggerCredentials } from './triggers.ts';
+import { below, type MaxResources } from './steps/kind.ts';
+import { answersSender, checkTrigger } from './triggers.ts';
+import { credentialFindings, type KnownCredentials } from './validate-credentials.ts';
 import { expressionFindings } from './validate-expressions.ts';
 import { stepFindings } from './validate-steps.ts';
 
-export interface ValidateOptions {
-  /** Whether the tenant has a credential of this name; without it, names are not checked. */
-  readonly hasCredential?: (name: string) => boolean;
+export interface ValidateOptions extends KnownCredentials {
+  /** Paths of the files deployed along; without it, files are not looked for. */
+  readonly files?: ReadonlySet<string> | undefined;
+  /** What sandboxes of the tenant may have at most; without it, only what every installation refuses is refused. */
+  readonly maxResources?: MaxResources | undefined;
 }
 
 /**
@@ -23,48 +26,22 @@ export function semanticFindings(document: unknown, options: ValidateOptions): r
   return [
     ...stepFindings(outline),
     ...expressionFindings(outline),
-    ...kindFindings(outline),
+    ...kindFindings(outline, options),
     ...credentialFindings(outline, options),
+    ...fileFindings(outline, options.files),
     ...inputFindings(outline),
   ];
 }
 
-const below = (base: Path, findings: readonly Finding[]): readonly Finding[] =>
-  findings.map((finding) => ({ ...finding, path: [...base, ...finding.path] }));
-
-function kindFindings({ triggers, steps }: Outline): readonly Finding[] {
-  const context = { answersSenders: triggers.some(({ raw }) => answersSender(raw)) };
+function kindFindings({ triggers, steps }: Outline, { maxResources }: ValidateOptions): readonly Finding[] {
+  const context = { answersSenders: triggers.some(({ raw }) => answersSender(raw)), maxResources };
   return [
     ...triggers.flatMap(({ path, raw }) => below(path, checkTrigger(raw))),
     ...steps.flatMap(({ path, raw, kind }) =>
-      kind === undefined ? [] : below([...path, kind], KINDS[kind].check(raw[kind], context)),
+      kind === undefined ? [] : below(path, KINDS[kind].check(raw, context)),
     ),
   ];
 }
-
-function credentialFindings(
-  { triggers, steps }: Outline,
-  { hasCredential }: ValidateOptions,
-): readonly Finding[] {
-  if (hasCredential === undefined) return [];
-  const uses = [
-    ...triggers.flatMap(({ path, raw }) => usesBelow(path, triggerCredentials(raw))),
-    ...steps.flatMap(({ path, raw, kind }) =>
-      kind === undefined ? [] : usesBelow([...path, kind], KINDS[kind].credentials(raw[kind])),
-    ),
-  ];
-  return uses
-    .filter(({ name }) => isKebabName(name) && !hasCredential(name))
-    .map(({ path, name }) => ({
-      path,
-      code: 'unknown_credential',
-      message: `there is no credential \`${name}\``,
-      fix: `save it first with PUT /api/v1/credentials/${name}, or correct the name`,
-    }));
-}
-
-const usesBelow = (base: Path, uses: readonly CredentialUse[]): readonly CredentialUse[] =>
-  uses.map(({ path, name }) => ({ path: [...base, ...path], name }));
 
 function inputFindings({ root }: Outline): readonly Finding[] {
   // What is no schema at all the document's schema says already.

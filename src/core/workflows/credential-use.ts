@@ -1,17 +1,11 @@
 import type { Queryable } from '../db/database.ts';
 import { outlineOf } from '../definition/outline.ts';
-import { KINDS } from '../definition/steps/kinds.ts';
-import { triggerCredentials } from '../definition/triggers.ts';
+import { credentialUses } from '../definition/validate-credentials.ts';
 import { currentDocuments } from './store.ts';
 
 /** The names of all credentials that a document uses. */
 export function credentialsOf(document: unknown): ReadonlySet<string> {
-  const { triggers, steps } = outlineOf(document);
-  const uses = [
-    ...triggers.flatMap(({ raw }) => triggerCredentials(raw)),
-    ...steps.flatMap(({ raw, kind }) => (kind === undefined ? [] : KINDS[kind].credentials(raw[kind]))),
-  ];
-  return new Set(uses.map(({ name }) => name));
+  return new Set(credentialUses(outlineOf(document)).map(({ name }) => name));
 }
 
 /** The names of the workflows whose current version uses the credential. @param db within a tenant */

@@ -1,3 +1,4 @@
+import { terminalError } from '../../core/step-error.ts';
 import { createHttpExecutor, type HttpExecutorDeps } from './http.ts';
 import { runRespond } from './respond.ts';
 import { runTransform } from './transform.ts';
@@ -10,4 +11,15 @@ export const createExecutors = (deps: HttpExecutorDeps): Executors => ({
   respond: runRespond,
   transform: runTransform,
   wait: runWait,
+  code: unavailable,
+  container: unavailable,
+  notebook: unavailable,
 });
+
+/** Nothing here starts sandboxes, and code of authors runs nowhere else. */
+function unavailable(): never {
+  throw terminalError(
+    'no_sandbox',
+    'This worker has no sandbox to run the step in; start one that has, then retry the execution',
+  );
+}

@@ -2,7 +2,10 @@ import { describe, expect, test } from 'vitest';
 import { valueCompiler } from '../values.ts';
 import { http, isOkStatus } from './http.ts';
 
-const compile = (body: Parameters<typeof http.compile>[0]) => http.compile(body, valueCompiler(['trigger']));
+const compile = (
+  body: Parameters<typeof http.compile>[0]['http'],
+  keys: Omit<Parameters<typeof http.compile>[0], 'http'> = {},
+) => http.compile({ ...keys, http: body }, valueCompiler(['trigger']));
 const scope = { trigger: { path: 'x:/y' } };
 
 describe('a compiled http step', () => {
@@ -17,7 +20,20 @@ describe('a compiled http step', () => {
       okStatus: [],
       followRedirects: true,
       maxResponseBytes: undefined,
+      egress: undefined,
     });
+  });
+
+  test('may call every host, unless it says which', () => {
+    const { egress } = compile(
+      { url: 'https://example.com/' },
+      { egress: ['example.com', '*.example.org:8443'] },
+    );
+    expect(egress).toEqual([
+      { host: 'example.com', port: undefined, isSuffix: false },
+      { host: 'example.org', port: '8443', isSuffix: true },
+    ]);
+    expect(compile({ url: 'https://example.com/' }, { egress: [] }).egress).toEqual([]);
   });
 
   test('takes the credential from before the path', () => {

@@ -7,7 +7,8 @@ import { checkHeaders, headersField, RESERVED_IN_REQUESTS } from '../headers.ts'
 import { isKebabName } from '../names.ts';
 import { HTTP_METHODS, type CompiledHttp, type StatusRange } from '../types.ts';
 import { says } from '../zod-findings.ts';
-import { defineKind, type Site } from './kind.ts';
+import { below, defineKind, templateSites, type RawStep } from './kind.ts';
+import { checkSandboxKeys, compileEgress, egressField } from './sandbox-keys.ts';
 
 const DEFAULT_METHOD = 'GET';
 const MAX_RESPONSE_BYTES = 10 * 1024 * 1024;
@@ -57,31 +58,34 @@ export const http = defineKind({
     followRedirects: booleanField().optional().meta({ default: true }),
     maxResponseBytes: integerField(1, MAX_RESPONSE_BYTES).optional(),
   }),
-  sites: (body) =>
-    isRecord(body)
-      ? TEMPLATE_KEYS.filter((key) => Object.hasOwn(body, key)).map((key): Site => ({
-          path: [key],
-          type: 'template',
-          value: body[key],
-        }))
-      : [],
-  credentials: (body) => {
+  keys: { egress: egressField.optional() },
+  refusedKeys: {
+    credentials: {
+      code: 'no_effect',
+      message: '`credentials` has no effect on an `http` step, which uses one',
+      fix: 'write `http: { credential: <name> }`',
+    },
+    secrets: {
+      code: 'no_effect',
+      message: '`secrets` has no effect on an `http` step, which runs no code that could read them',
+      fix: 'save what it sends as a credential of type bearer, basic or api-key, and write `http: { credential: <name> }`',
+    },
+  },
+  sites: (step) => templateSites(['http'], step.http, TEMPLATE_KEYS),
+  credentials: ({ http: body }) => {
     if (!isRecord(body)) return [];
     const relative = relativeUrl(body.url);
     return [
-      ...(relative === undefined ? [] : [{ path: ['url'], name: relative.credential }]),
-      ...(typeof body.credential === 'string' ? [{ path: ['credential'], name: body.credential }] : []),
+      ...(relative === undefined
+        ? []
+        : [{ path: ['http', 'url'], name: relative.credential, purpose: 'send' as const }]),
+      ...(typeof body.credential === 'string'
+        ? [{ path: ['http', 'credential'], name: body.credential, purpose: 'send' as const }]
+        : []),
     ];
   },
-  check: (body) =>
-    isRecord(body)
-      ? [
-          ...checkUrl(body),
-          ...checkBody(body),
-          ...checkHeaders(body.headers, ['headers'], RESERVED_IN_REQUESTS),
-        ]
-      : [],
-  compile: (body, values): CompiledHttp => {
+  check: (step, context) => [...checkRequest(step), ...checkSandboxKeys(step, context)],
+  compile: ({ http: body, egress }, values): CompiledHttp => {
     const relative = relativeUrl(body.url);
     const optional = (json: unknown) => (json === undefined ? undefined : values.template(json));
     return {
@@ -95,10 +99,18 @@ export const http = defineKind({
       okStatus: (body.okStatus ?? []).map(statusRange),
       followRedirects: body.followRedirects ?? true,
       maxResponseBytes: body.maxResponseBytes,
-      egress: undefined,
+      egress: egress === undefined ? undefined : compileEgress(egress),
     };
   },
 });
+
+function checkRequest({ http: body }: RawStep): readonly Finding[] {
+  if (!isRecord(body)) return [];
+  return below(
+    ['http'],
+    [...checkUrl(body), ...checkBody(body), ...checkHeaders(body.headers, ['headers'], RESERVED_IN_REQUESTS)],
+  );
+}
 
 /** Whether a response with this status is a success: below 400, or listed. */
 export const isOkStatus = (step: Pick<CompiledHttp, 'okStatus'>, status: number): boolean =>

@@ -3,8 +3,8 @@ import { StepError } from '../../step-error.ts';
 import { valueCompiler } from '../values.ts';
 import { renderRespond, respond } from './respond.ts';
 
-const render = (body: Parameters<typeof respond.compile>[0], trigger: unknown = {}) =>
-  renderRespond(respond.compile(body, valueCompiler(['trigger'])), { trigger });
+const render = (body: Parameters<typeof respond.compile>[0]['respond'], trigger: unknown = {}) =>
+  renderRespond(respond.compile({ respond: body }, valueCompiler(['trigger'])), { trigger });
 
 describe('renderRespond', () => {
   test('fills in what is not said', () => {

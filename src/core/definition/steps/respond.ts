@@ -7,7 +7,7 @@ import { preview } from '../findings.ts';
 import { checkHeaders, headersField, isSendableHeader, RESERVED_IN_RESPONSES } from '../headers.ts';
 import type { CompiledRespond } from '../types.ts';
 import { says } from '../zod-findings.ts';
-import { defineKind, type Site } from './kind.ts';
+import { defineKind, templateSites } from './kind.ts';
 
 const DEFAULT_STATUS = 200;
 const KEYS = ['status', 'headers', 'body'] as const;
@@ -32,22 +32,16 @@ export const respond = defineKind({
       body: templateField.optional(),
     },
   ),
-  sites: (body) =>
-    isRecord(body)
-      ? KEYS.filter((key) => Object.hasOwn(body, key)).map((key): Site => ({
-          path: [key],
-          type: 'template',
-          value: body[key],
-        }))
-      : [],
+  keys: {},
+  sites: (step) => templateSites(['respond'], step.respond, KEYS),
   credentials: () => [],
-  check: (body, { answersSenders }) => [
-    ...(isRecord(body) ? checkHeaders(body.headers, ['headers'], RESERVED_IN_RESPONSES) : []),
+  check: ({ respond: body }, { answersSenders }) => [
+    ...(isRecord(body) ? checkHeaders(body.headers, ['respond', 'headers'], RESERVED_IN_RESPONSES) : []),
     ...(answersSenders
       ? []
       : [
           {
-            path: [],
+            path: ['respond'],
             at: 'key',
             code: 'no_effect',
             message: '`respond` answers nobody: no webhook trigger of this workflow waits for the result',
@@ -55,7 +49,7 @@ export const respond = defineKind({
           } as const,
         ]),
   ],
-  compile: (body, values) => ({
+  compile: ({ respond: body }, values) => ({
     status: values.template(body.status ?? DEFAULT_STATUS),
     headers: body.headers === undefined ? undefined : values.template(body.headers),
     body: body.body === undefined ? undefined : values.template(body.body),

@@ -18,10 +18,13 @@ export const transform = defineKind({
   kind: 'transform',
   description: 'Computes a value from what is there; its output is that value',
   schema: valueField,
-  sites: (body) => [{ path: [], type: typeof body === 'string' ? 'expression' : 'template', value: body }],
+  keys: {},
+  sites: ({ transform: body }) => [
+    { path: ['transform'], type: typeof body === 'string' ? 'expression' : 'template', value: body },
+  ],
   credentials: () => [],
   check: () => [],
-  compile: (body, values) => ({
+  compile: ({ transform: body }, values) => ({
     value: typeof body === 'string' ? values.expression(body) : values.template(body),
   }),
 });

@@ -4,7 +4,8 @@ import { valueCompiler } from '../values.ts';
 import { dueAt, MAX_WAIT_MS, parseInstant, wait } from './wait.ts';
 
 const NOW = Date.parse('2026-01-31T08:00:00Z');
-const compile = (body: Parameters<typeof wait.compile>[0]) => wait.compile(body, valueCompiler(['trigger']));
+const compile = (body: Parameters<typeof wait.compile>[0]['wait']) =>
+  wait.compile({ wait: body }, valueCompiler(['trigger']));
 
 describe('parseInstant', () => {
   test.each([

@@ -7,7 +7,7 @@ import { closed, durationField } from '../fields.ts';
 import { preview, type Finding } from '../findings.ts';
 import type { CompiledWait } from '../types.ts';
 import { says } from '../zod-findings.ts';
-import { defineKind } from './kind.ts';
+import { below, defineKind, templateSites } from './kind.ts';
 
 export const MAX_WAIT_MS = 365 * DAY_MS;
 
@@ -47,15 +47,11 @@ export const wait = defineKind({
       until: untilField.optional(),
     }),
   ]),
-  sites: (body) =>
-    isRecord(body)
-      ? (['for', 'until'] as const)
-          .filter((key) => Object.hasOwn(body, key))
-          .map((key) => ({ path: [key], type: 'template', value: body[key] }))
-      : [],
+  keys: {},
+  sites: (step) => templateSites(['wait'], step.wait, ['for', 'until']),
   credentials: () => [],
-  check: (body) => (isRecord(body) ? checkExactlyOne(body) : []),
-  compile: (body, values): CompiledWait => {
+  check: ({ wait: body }) => (isRecord(body) ? below(['wait'], checkExactlyOne(body)) : []),
+  compile: ({ wait: body }, values): CompiledWait => {
     if (typeof body === 'string') return { type: 'for', duration: values.template(body) };
     return body.for === undefined
       ? { type: 'until', moment: values.template(body.until) }
