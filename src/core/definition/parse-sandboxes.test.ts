@@ -147,7 +147,7 @@ const BAD: Readonly<Record<string, readonly (readonly [string, readonly string[]
       '/a',
       'a/',
       'a//b',
-      'a:',
+      '"a:"',
       'a@sha256:abc',
       '5',
       'https://ghcr.io/a',
