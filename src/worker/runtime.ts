@@ -15,6 +15,7 @@ import { checkStorage } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
 import { createWorkflowLoader } from '../core/workflows/loader.ts';
+import { createBroker } from './broker/broker.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createEngine, type Engine } from './engine/engine.ts';
 import { createJournalWriter } from './engine/journal-writer.ts';
@@ -94,6 +95,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     db,
     cipher: createCipher({ current: config.ENCRYPTION_KEY }),
   });
+  const broker = createBroker({ egress, onRefusal: (reason) => metrics.egressRefusals.inc({ reason }) });
   const leases = createLeaseKeeper({
     db: leaseDb,
     leaseMs: config.LEASE_MS,
@@ -113,7 +115,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     logger,
   });
   const engine: Engine = createEngine({
-    executors: createExecutors({ egress, readCredential: credentials.read }),
+    executors: createExecutors({ broker, readCredential: credentials.read }),
     journal: createJournalWriter({
       db,
       onBatch: (size) => metrics.journalBatchSize.observe(size),

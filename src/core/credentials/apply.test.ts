@@ -158,26 +158,32 @@ describe('resolvePath', () => {
 });
 
 describe('resolveTarget', () => {
-  const credentials = new Map([['crm', bearer('https://crm.example.com/v2')]]);
+  const crm = bearer('https://crm.example.com/v2');
+  const listed = new Map<string, Credential | undefined>([
+    ['crm', crm],
+    ['gone', undefined],
+  ]);
 
   test.each([
-    ['crm:/customers/7', { url: 'https://crm.example.com/v2/customers/7', credentialName: 'crm' }],
-    ['https://example.com/x', { url: 'https://example.com/x', credentialName: undefined }],
-    ['https:/example.com/x', { url: 'https:/example.com/x', credentialName: undefined }],
-    ['ftp://example.com/', { url: 'ftp://example.com/', credentialName: undefined }],
-    ['file:/etc/passwd', { url: 'file:/etc/passwd', credentialName: undefined }],
-    ['CRM:/customers', { url: 'CRM:/customers', credentialName: undefined }],
-    ['/crm:/x', { url: '/crm:/x', credentialName: undefined }],
+    ['crm:/customers/7', { url: 'https://crm.example.com/v2/customers/7', credential: crm }],
+    ['https://example.com/x', { url: 'https://example.com/x', credential: undefined }],
+    ['https:/example.com/x', { url: 'https:/example.com/x', credential: undefined }],
+    ['ftp://example.com/', { url: 'ftp://example.com/', credential: undefined }],
+    ['file:/etc/passwd', { url: 'file:/etc/passwd', credential: undefined }],
+    ['CRM:/customers', { url: 'CRM:/customers', credential: undefined }],
+    ['/crm:/x', { url: '/crm:/x', credential: undefined }],
   ])('reads %s', (target, expected) => {
-    expect(resolveTarget(target, credentials)).toEqual(expected);
+    expect(resolveTarget(target, listed)).toEqual(expected);
   });
 
-  test('refuses a name that is not there', () => {
-    expect(() => resolveTarget('erp:/x', credentials)).toThrow(
-      expect.objectContaining({ code: 'credential_missing' }),
-    );
-    expect(() => resolveTarget('crm://evil.test/', credentials)).toThrow(
-      expect.objectContaining({ code: 'invalid_input' }),
+  test.each([
+    ['erp:/x', 'egress_denied', 'add it to the step: `credentials: [erp]`'],
+    ['gone:/x', 'credential_missing', 'create it'],
+    ['crm://evil.test/', 'invalid_input', 'one slash only'],
+    ['crm:/../admin', 'invalid_input', '`..`'],
+  ])('refuses %s as %s', (target, code, remedy) => {
+    expect(() => resolveTarget(target, listed)).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(remedy) }),
     );
   });
 });

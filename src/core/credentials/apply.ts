@@ -41,6 +41,12 @@ export function authorizationFor(credential: Credential, url: URL): Authorizatio
   }
 }
 
+/** The header that a credential sets, in lower case; undefined for a query parameter. */
+export function headerOf(credential: SendableCredential): string | undefined {
+  if (credential.type !== 'api-key') return 'authorization';
+  return credential.data.in === 'header' ? credential.data.name.toLowerCase() : undefined;
+}
+
 /** Whether a credential was given to this URL's origin: that of its `baseUrl`, or one of `allowedHosts`. */
 export function mayBeSentTo(credential: SendableCredential, url: URL): boolean {
   const base = new URL(credential.data.baseUrl);
@@ -55,8 +61,8 @@ export function mayBeSentTo(credential: SendableCredential, url: URL): boolean {
 /** Where a request's target leads. */
 export interface ResolvedTarget {
   readonly url: string;
-  /** The credential the target named; undefined for a plain URL. */
-  readonly credentialName: string | undefined;
+  /** The credential that the target named; undefined for a plain URL. */
+  readonly credential: Credential | undefined;
 }
 
 const NAMED_TARGET = /^([^:/?#]+):(\/.*)$/s;
@@ -65,22 +71,33 @@ const NAMED_TARGET = /^([^:/?#]+):(\/.*)$/s;
  * Reads the target of a request: a URL, or `credential-name:/path`, which is the credential's `baseUrl` plus the
  * path. A URL scheme is no credential name, so `https:/path` and `ftp://host` are left for the egress client to judge.
  *
- * @throws StepError `credential_missing` for a name not in `credentials`, else as {@link resolvePath}.
+ * @param listed the names that may be used; undefined where the tenant has no such credential
+ * @throws StepError `egress_denied` for a name that is not listed, `credential_missing` for one that is and does not
+ *   exist, else as {@link resolvePath}
  */
-export function resolveTarget(target: string, credentials: ReadonlyMap<string, Credential>): ResolvedTarget {
+export function resolveTarget(
+  target: string,
+  listed: ReadonlyMap<string, Credential | undefined>,
+): ResolvedTarget {
   const [, name, path] = NAMED_TARGET.exec(target) ?? [];
-  if (name === undefined || path === undefined) return { url: target, credentialName: undefined };
+  if (name === undefined || path === undefined) return { url: target, credential: undefined };
   if (!CREDENTIAL_NAME_PATTERN.test(name) || RESERVED_CREDENTIAL_NAMES.has(name)) {
-    return { url: target, credentialName: undefined };
+    return { url: target, credential: undefined };
   }
-  const credential = credentials.get(name);
+  if (!listed.has(name)) {
+    throw terminalError(
+      'egress_denied',
+      `This step does not list the credential ${name}; add it to the step: \`credentials: [${name}]\``,
+    );
+  }
+  const credential = listed.get(name);
   if (credential === undefined) {
     throw terminalError(
       'credential_missing',
-      `There is no credential \`${name}\` here to resolve \`${name}:/…\``,
+      `Credential ${name} does not exist; create it, then retry the execution`,
     );
   }
-  return { url: resolvePath(credential, path), credentialName: name };
+  return { url: resolvePath(credential, path), credential };
 }
 
 /**

@@ -1,71 +1,62 @@
-import { authorizationFor, resolvePath } from '../../core/credentials/apply.ts';
-import { createRedactor, type Redactor } from '../../core/credentials/redact.ts';
-import { sensitiveValuesOf, type Credential } from '../../core/credentials/types.ts';
+import { resolvePath } from '../../core/credentials/apply.ts';
+import type { Redactor } from '../../core/credentials/redact.ts';
+import { createRedactors, loadCredentials, type ReadCredential } from '../../core/credentials/secrets.ts';
+import type { Credential } from '../../core/credentials/types.ts';
 import { isOkStatus } from '../../core/definition/steps/http.ts';
 import type { CompiledStepOf } from '../../core/definition/types.ts';
-import type { EgressClient, EgressResponse } from '../../core/egress/types.ts';
+import type { EgressResponse } from '../../core/egress/types.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
-import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
+import { retryableError, terminalError, type StepError } from '../../core/step-error.ts';
+import type { Broker, Grant } from '../broker/broker.ts';
 import { retryAfterMs } from './retry-after.ts';
 import type { AttemptContext, Executor } from './types.ts';
 
 export interface HttpExecutorDeps {
-  readonly egress: EgressClient;
-  /** Undefined when the tenant has no credential of that name. */
-  readonly readCredential: (tenantId: string, name: string) => Promise<Credential | undefined>;
+  readonly broker: Broker;
+  readonly readCredential: ReadCredential;
 }
 
 const DEFAULT_MAX_RESPONSE_BYTES = 1_048_576;
 /** 4xx that may pass by themselves (DESIGN section 5); all other 4xx say that the request is wrong. */
 const RETRYABLE_STATUSES = new Set([408, 425, 429]);
-const NO_REDACTION: Redactor = createRedactor([]);
 
 /**
  * Sends one request. Its output is `{status, headers, body}`; a status ≥ 400 fails the step as `http_status` unless
  * `okStatus` lists it. Nothing that comes back, not even an error, carries the credential's value.
  */
 export function createHttpExecutor(deps: HttpExecutorDeps): Executor<'http'> {
+  const redactorOf = createRedactors();
   return async (step, scope, context) => {
-    const credential = await loadCredential(deps, step, context.tenantId);
-    const redactor = credential === undefined ? NO_REDACTION : createRedactor(sensitiveValuesOf(credential));
+    const { credential: name } = step.body;
+    const names = name === undefined ? [] : [name];
+    const credentials = await loadCredentials(deps.readCredential, context.tenantId, names);
+    const credential = name === undefined ? undefined : credentials.get(name);
+    const redactor = redactorOf([...credentials.values()]);
+    const grant = deps.broker.grant({
+      // The author wrote the URL, not some code: every public host unless the step says otherwise.
+      rules: step.body.egress,
+      credentials,
+      redactor,
+      traceparent: context.traceparent,
+      signal: context.signal,
+      timeoutMs: context.timeoutMs,
+      log: (level, message) => context.log(level, message),
+    });
     try {
       const request = renderRequest(step, scope, credential);
-      const response = await send(deps.egress, step, request, credential, context);
-      context.log(
-        'info',
-        redactor.text(`${request.method} ${withoutQuery(response.url)} answered ${response.status}`),
-      );
-      const output = redactor.json(readResponse(response));
-      if (isOkStatus(step.body, response.status)) return { type: 'done', output };
-      throw statusError(step, response, context.nowMs);
-    } catch (raw) {
-      if (!(raw instanceof StepError)) throw raw;
-      const message = redactor.text(raw.message);
-      context.log('warn', message);
-      throw message === raw.message
-        ? raw
-        : new StepError(raw.code, message, {
-            retryable: raw.retryable,
-            ...(raw.retryAfterMs === undefined ? {} : { retryAfterMs: raw.retryAfterMs }),
-          });
+      // The broker logs what it sends, and redacts how that fails.
+      const response = await send(grant, step, request, credential, context);
+      if (isOkStatus(step.body, response.status)) {
+        return { type: 'done', output: redactor.json(readResponse(response)) };
+      }
+      const error = statusError(step, response, redactor, context.nowMs);
+      context.log('warn', error.message);
+      throw error;
+    } finally {
+      grant.close();
     }
   };
-}
-
-async function loadCredential(
-  deps: HttpExecutorDeps,
-  step: CompiledStepOf<'http'>,
-  tenantId: string,
-): Promise<Credential | undefined> {
-  const name = step.body.credential;
-  if (name === undefined) return undefined;
-  const credential = await deps.readCredential(tenantId, name);
-  if (credential !== undefined) return credential;
-  throw terminalError(
-    'credential_missing',
-    `Credential ${name} does not exist; create it, then retry the execution`,
-  );
 }
 
 interface RenderedRequest {
@@ -129,29 +120,22 @@ function renderHeaders(headers: JsonValue | undefined): Record<string, string> {
   return rendered;
 }
 
-function send(
-  egress: EgressClient,
+const send = (
+  grant: Grant,
   step: CompiledStepOf<'http'>,
   request: RenderedRequest,
   credential: Credential | undefined,
   context: AttemptContext,
-): Promise<EgressResponse> {
-  return egress.request({
+): Promise<EgressResponse> =>
+  grant.request({
     method: request.method,
     url: request.url,
-    headers: {
-      ...request.headers,
-      'idempotency-key': context.idempotencyKey,
-      ...(context.traceparent === undefined ? {} : { traceparent: context.traceparent }),
-    },
-    ...(request.body === undefined ? {} : { body: request.body }),
-    signal: context.signal,
-    timeoutMs: context.timeoutMs,
-    maxResponseBytes: step.body.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES,
+    headers: { ...request.headers, 'idempotency-key': context.idempotencyKey },
+    body: request.body,
+    credential,
     redirect: step.body.followRedirects ? 'follow' : 'manual',
-    ...(credential === undefined ? {} : { authorize: (url: URL) => authorizationFor(credential, url) }),
+    maxResponseBytes: step.body.maxResponseBytes ?? DEFAULT_MAX_RESPONSE_BYTES,
   });
-}
 
 /** JSON is parsed, text stays text, other bytes become base64 with `encoding`. */
 function readResponse(response: EgressResponse): { readonly [key: string]: JsonValue } {
@@ -178,9 +162,16 @@ function isText(type: string, body: Buffer): boolean {
   return type.endsWith('+xml') || (type === '' && !body.includes(0));
 }
 
-function statusError(step: CompiledStepOf<'http'>, response: EgressResponse, nowMs: number): StepError {
+function statusError(
+  step: CompiledStepOf<'http'>,
+  response: EgressResponse,
+  redactor: Redactor,
+  nowMs: number,
+): StepError {
   const { status } = response;
-  const message = `${step.body.method} ${withoutQuery(response.url)} answered ${status}; list it under \`okStatus\` if that is no failure`;
+  const message = redactor.text(
+    `${step.body.method} ${withoutQuery(response.url)} answered ${status}; list it under \`okStatus\` if that is no failure`,
+  );
   if (status < 500 && !RETRYABLE_STATUSES.has(status)) return terminalError('http_status', message);
   const afterMs = retryAfterMs(response.headers['retry-after'], nowMs);
   return retryableError('http_status', message, afterMs === undefined ? {} : { retryAfterMs: afterMs });
