@@ -10,6 +10,7 @@ const PURE_GROUND = [
   '^src/core/errors/',
   '^src/core/executions/journal\\.ts$',
   '^src/core/credentials/types\\.ts$',
+  '^src/core/egress/allow-list\\.ts$',
   '^src/core/triggers/verify/(schemas|template)\\.ts$',
 ];
 /** Libraries without I/O, clock and randomness of their own, and Node's assertions. */

@@ -111,6 +111,19 @@ const BAD: Readonly<Record<string, readonly (readonly [string, readonly string[]
     ),
     [steps('  - { id: a, code: a.ts, egress: example.com }'), ['invalid_value steps[0].egress']],
     [steps('  - { id: a, egress: [a, b, a], http: { url: "http://a/" } }'), ['conflict steps[0].egress[2]']],
+    ...[
+      ['[]', 'https://example.com'],
+      ['[example.com]', 'https://example.com:8443/x'],
+      ['[example.com]', 'https://www.example.com/${{ trigger.body.x }}'],
+      ['["*.example.com"]', 'https://example.com?q=1'],
+      ['["example.com:443"]', 'http://example.com/'],
+    ].map(
+      ([egress, url]) =>
+        [
+          steps(`  - { id: a, egress: ${egress}, http: { url: "${url}" } }`),
+          ['conflict steps[0].http.url'],
+        ] as const,
+    ),
     [steps('  - { id: a, code: a.ts, credentials: crm }'), ['invalid_value steps[0].credentials']],
     [steps('  - { id: a, code: a.ts, credentials: [A] }'), ['invalid_value steps[0].credentials[0]']],
     [steps('  - { id: a, code: a.ts, credentials: [https] }'), ['invalid_value steps[0].credentials[0]']],
@@ -314,6 +327,17 @@ describe('a compiled step', () => {
   ])('runs the image %s', (image) => {
     expect(compiled('container', `container: { image: ${image} }`).image).toBe(image.replaceAll('"', ''));
   });
+});
+
+test.each([
+  ['[example.com]', 'url: "https://EXAMPLE.com./x"'],
+  ['["*.example.com:8443"]', 'url: "https://a.b.example.com:8443/${{ trigger.body.x }}"'],
+  ['[example.com]', 'url: "https://${{ trigger.body.host }}.example.org/"'],
+  ['[example.com]', 'url: "https://example.org${{ trigger.body.path }}"'],
+  ['[]', 'url: "crm:/x"'],
+  ['[]', 'url: "https://example.com/", credential: crm'],
+])('an http step with egress %s may have %s', (egress, keys) => {
+  expect(problemsOf(steps(`  - { id: a, egress: ${egress}, http: { ${keys} } }`))).toEqual([]);
 });
 
 describe('what the installation knows', () => {

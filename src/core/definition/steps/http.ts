@@ -1,4 +1,5 @@
-import { RESERVED_CREDENTIAL_NAMES } from '../../credentials/types.ts';
+import { parseHostPattern, RESERVED_CREDENTIAL_NAMES } from '../../credentials/types.ts';
+import { isAllowed, ruleFor } from '../../egress/allow-list.ts';
 import { isRecord } from '../../json.ts';
 import { z } from '../../zod.ts';
 import { booleanField, closed, credentialField, enumField, integerField, templateField } from '../fields.ts';
@@ -84,7 +85,7 @@ export const http = defineKind({
         : []),
     ];
   },
-  check: (step, context) => [...checkRequest(step), ...checkSandboxKeys(step, context)],
+  check: (step, context) => [...checkRequest(step), ...checkReach(step), ...checkSandboxKeys(step, context)],
   compile: ({ http: body, egress }, values): CompiledHttp => {
     const relative = relativeUrl(body.url);
     const optional = (json: unknown) => (json === undefined ? undefined : values.template(json));
@@ -174,6 +175,35 @@ function urlProblem(url: string): { readonly message: string; readonly fix: stri
     return { message: `\`url\` is not a URL: ${preview(url)}`, fix: 'check the host name and the port' };
   }
   return undefined;
+}
+
+/** Scheme, host and port, when they are written out. */
+const ORIGIN = /^https?:\/\/[^/?#\\$]+(?=[/?#]|$)/i;
+
+/** A host that `egress` leaves out is found now, not when it is called. What a credential allows is not known here. */
+function checkReach({ http: body, egress }: RawStep): readonly Finding[] {
+  if (!isRecord(body) || !Array.isArray(egress) || body.credential !== undefined) return [];
+  const [origin] = typeof body.url === 'string' ? (ORIGIN.exec(body.url) ?? []) : [];
+  const url = origin === undefined ? null : URL.parse(origin);
+  const rules = egress.map((host: unknown) =>
+    typeof host === 'string' ? parseHostPattern(host) : undefined,
+  );
+  if (url === null || rules.some((rule) => rule === undefined)) return []; // the schema says so already
+  if (
+    isAllowed(
+      rules.flatMap((rule) => rule ?? []),
+      url,
+    )
+  )
+    return [];
+  return [
+    {
+      path: ['http', 'url'],
+      code: 'conflict',
+      message: `\`egress\` of this step does not list ${ruleFor(url)}, which it calls`,
+      fix: `add \`${ruleFor(url)}\` to \`egress\`, or correct the URL`,
+    },
+  ];
 }
 
 function checkBody(body: Readonly<Record<string, unknown>>): readonly Finding[] {
