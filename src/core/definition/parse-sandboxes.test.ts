@@ -231,6 +231,7 @@ describe('the fix names what to write', () => {
       'from 64Mi to 256Gi, got "1MB" → write an amount such as `512Mi`',
     ],
     ['container: { image: Alpine }', '→ write `alpine`'],
+    ['container: { image: "ghcr.io:443/Acme/Tool:V1" }', '→ write `ghcr.io:443/acme/tool:V1`'],
     ['container: { image: "a:${{ 1 }}" }', 'no data decides what runs'],
     [
       'transform: "1", egress: [b]',

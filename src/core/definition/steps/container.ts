@@ -28,13 +28,17 @@ function imageHint(issue: z.core.$ZodRawIssue): string {
       'write the image, and put the data into `args` or `env`',
     )();
   }
-  const lower = typeof input === 'string' ? input.toLowerCase() : '';
+  const lower = typeof input === 'string' ? lowerRepository(input) : '';
   const fix =
     input !== lower && isImageReference(lower)
       ? `write \`${lower}\``
       : 'write one such as `ghcr.io/acme/tool:1.2`, or with its digest: `ghcr.io/acme/tool@sha256:…`';
   return says('must be the reference of an OCI image', fix)();
 }
+
+/** Tags have upper case, the names before them have not. */
+const lowerRepository = (reference: string): string =>
+  reference.replace(/^[^@]*?(?=(?::[^/@]*)?(?:@|$))/, (name) => name.toLowerCase());
 
 const textHint = {
   error: says('must be text, a number, true or false', 'write text, which may hold `${{ }}`'),
