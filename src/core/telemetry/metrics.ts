@@ -53,6 +53,14 @@ export function createMetrics() {
       'Rows outside all dated partitions; anything but 0 wants a look',
     ),
     clockSkew: gauge('clock_skew_seconds', 'How far this process’s clock is ahead of the database’s'),
+    sandboxClaim: histogram(
+      'sandbox_claim_seconds',
+      'Time until an attempt had its place in a sandbox: a warm one (hit) or one started for it (miss)',
+      ['result'],
+    ),
+    sandboxPoolSize: gauge('sandbox_pool_size', 'Sandboxes of this worker by what they do', ['state']),
+    sandboxLosses: counter('sandbox_losses_total', 'Sandboxes that ended without being asked to', ['reason']),
+    sandboxRecycled: counter('sandbox_recycled_total', 'Sandboxes that were ended, by why', ['reason']),
     egressRefusals: counter('broker_refusals_total', 'Outgoing requests that were refused', ['reason']),
   };
 }

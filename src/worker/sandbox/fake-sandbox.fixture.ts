@@ -162,8 +162,17 @@ function createInterpreter(
         if (script.onCancel !== undefined) script.onCancel(header, runner);
         else sendFailed(runner, header.nonce, 'cancelled');
         break;
-      default:
+      case 'fetch_head':
+      case 'fetch_data':
+      case 'fetch_end':
+      case 'fetch_failed':
+      case 'fetch_credit':
         script.onFetchFrame?.(header, payload, runner);
+        break;
+      case 'ping':
+        throw new Error('a session sends no ping');
+      default:
+        header satisfies never;
     }
   };
   return (chunk) => {

@@ -36,6 +36,8 @@ export interface SessionOptions {
   readonly programTimeoutMs?: number;
   /** How long a runner may leave unread what was sent to it. */
   readonly stallMs?: number;
+  /** Told at once when the sandbox is of no use any more, before it is known how it ended. */
+  readonly onEnding?: () => void;
   /** Told of errors of the platform's own that the author's code sees only as `internal_error`. */
   readonly onError?: (error: Error) => void;
 }
@@ -63,6 +65,8 @@ export interface Session {
 }
 
 type Ready = Extract<RunnerHeader, { readonly type: 'ready' }>;
+/** What is about no run. */
+type ProgramHeader = Exclude<RunnerHeader, Ready | { readonly nonce: string }>;
 
 /**
  * Speaks with the runner of a sandbox that was just started. From now on the sandbox is the session's: it is killed at
@@ -82,6 +86,7 @@ export async function openSession(sandbox: Sandbox, options: SessionOptions = {}
   const lose = (cause: SessionLossCause, reason: string): void => {
     if (isOver) return;
     isOver = true;
+    options.onEnding?.();
     clearTimeout(readyTimer);
     writer.close();
     const wasAlone = runs.size === 1;
@@ -118,13 +123,15 @@ export async function openSession(sandbox: Sandbox, options: SessionOptions = {}
       isReady = true;
       clearTimeout(readyTimer);
       ready.resolve(header);
-    } else if (isReady) {
-      dispatch(header, payload);
-    } else {
+    } else if (!isReady) {
       throw new ProtocolError(`the runner sends "${header.type}" before it is ready`);
+    } else if ('nonce' in header) {
+      runOf(runs, header).handle(header, payload);
+    } else {
+      onProgramFrame(header, payload);
     }
   };
-  const dispatch = (header: Exclude<RunnerHeader, { readonly type: 'ready' }>, payload: Uint8Array): void => {
+  const onProgramFrame = (header: ProgramHeader, payload: Uint8Array): void => {
     switch (header.type) {
       case 'pong':
         throw new ProtocolError('nobody asked for a pong');
@@ -139,7 +146,7 @@ export async function openSession(sandbox: Sandbox, options: SessionOptions = {}
         });
         break;
       default:
-        runOf(runs, header).handle(header, payload);
+        header satisfies never;
     }
   };
 

@@ -5,7 +5,6 @@ import {
   MAX_CHUNK_BYTES,
   MAX_FETCHES,
   type RunnerHeader,
-  type WorkerHeader,
 } from '../../../core/sandbox/protocol.ts';
 import { retryableError, StepError, terminalError } from '../../../core/step-error.ts';
 import type { BrokerResponse, RunRequest } from '../types.ts';

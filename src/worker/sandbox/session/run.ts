@@ -98,6 +98,10 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
     handle(header, payload) {
       // Nobody but a guesser of nonces gets here.
       if (!hasStarted) throw new ProtocolError('a run is spoken of before it was sent');
+      if ('fetch' in header) {
+        fetches.handle(header, payload);
+        return;
+      }
       switch (header.type) {
         case 'log':
           log.take(header.level, payload, header.truncated ?? false);
@@ -112,10 +116,10 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
           );
           break;
         default:
-          fetches.handle(header, payload);
+          header satisfies never;
       }
     },
-    abandon: fetches.end,
+    abandon: () => fetches.end(),
     settle,
     reject(error) {
       if (close(false)) reject(error);

@@ -58,8 +58,11 @@ export function createFrameWriter(
     if (isClosed || isBlocked) return;
     let sent = 0;
     channel.cork();
-    while (sent < queue.length && !isBlocked) {
-      if (!channel.write(queue[sent++]!)) block(); // within bounds
+    for (const frame of queue) {
+      sent++;
+      if (channel.write(frame)) continue;
+      block();
+      break;
     }
     channel.uncork();
     queue = queue.slice(sent);

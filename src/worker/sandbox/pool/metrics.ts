@@ -1,0 +1,17 @@
+import type { Metrics } from '../../../core/telemetry/metrics.ts';
+import type { Entry } from './state.ts';
+
+export type PoolMetrics = Pick<
+  Metrics,
+  'sandboxClaim' | 'sandboxPoolSize' | 'sandboxLosses' | 'sandboxRecycled'
+>;
+
+export function observePoolSize({ sandboxPoolSize }: PoolMetrics, entries: readonly Entry[]): void {
+  const states = { spare: 0, starting: 0, idle: 0, busy: 0 };
+  for (const { phase, used } of entries) {
+    if (phase === 'spare' || phase === 'starting') states[phase]++;
+    else if (used > 0) states.busy++;
+    else if (phase === 'kept') states.idle++;
+  }
+  for (const [state, count] of Object.entries(states)) sandboxPoolSize.set({ state }, count);
+}
