@@ -1,8 +1,10 @@
 import type { RequestHandler } from 'express';
 import type { Logger } from 'pino';
+import type { Bundler } from '../core/bundle/bundler.ts';
 import type { CredentialCipher } from '../core/credentials/cipher.ts';
 import type { Database } from '../core/db/database.ts';
 import type { DatabaseClock } from '../core/db/clock.ts';
+import type { MaxResources } from '../core/definition/steps/kind.ts';
 import type { WatchExecution } from '../core/executions/watch.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
 import type { AdminHandler } from '../core/telemetry/admin-handler.ts';
@@ -27,6 +29,8 @@ export interface ApiLimits {
   readonly maxStreams: number;
   /** MAX_WORKFLOW_EXECUTION_TIME, in seconds. */
   readonly maxExecutionTimeS: number;
+  /** Of sandboxes, for tenants without a maximum of their own; undefined: none. */
+  readonly maxResources?: MaxResources | undefined;
 }
 
 export const DEFAULT_API_LIMITS = {
@@ -50,6 +54,8 @@ export interface ApiDeps {
   readonly logger: Logger;
   readonly settings: ApiSettings;
   readonly cipher: CredentialCipher;
+  /** Makes programs of the files of a workflow that is saved. */
+  readonly bundler: Bundler;
   readonly hints: Pick<HintPublisher, 'publish'>;
   readonly watchExecution: WatchExecution;
   /** Called after a commit that changed a workflow or its endpoints, so that caches of this process forget it. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { apiKeys } from '../core/config/api-keys.ts';
 import type { ConfigOf } from '../core/config/key.ts';
+import { createBundler } from '../core/bundle/bundler.ts';
 import { createCipher } from '../core/credentials/cipher.ts';
 import { createCredentialReader } from '../core/credentials/reader.ts';
 import { createDatabaseClock } from '../core/db/clock.ts';
@@ -107,6 +108,8 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   closers.add(() => ingest.idle());
   const watcher = createExecutionWatcher(ingestDb, clock.now, warn('executions could not be watched'));
   const backlog = createBacklogGuard(ingestDb, config.MAX_BACKLOG, warn('the backlog could not be measured'));
+  const bundler = createBundler();
+  closers.add(() => bundler.close());
   const stopping = new AbortController();
 
   const admin = createAdminHandler({
@@ -165,9 +168,11 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
       limits: {
         ...DEFAULT_API_LIMITS,
         maxExecutionTimeS: config.MAX_WORKFLOW_EXECUTION_TIME,
+        maxResources: { cpus: config.SANDBOX_MAX_CPUS, memoryBytes: config.SANDBOX_MAX_MEMORY_BYTES },
       },
     },
     cipher,
+    bundler,
     hints,
     watchExecution: watcher.watch,
     invalidateWorkflow: () => endpoints.forgetAll(),

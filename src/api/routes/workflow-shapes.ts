@@ -32,7 +32,9 @@ export const workflowSummaryShape = z.object({
 
 const contentShape = {
   definition: z.string().describe('The document as it was sent'),
-  files: z.record(z.string(), z.unknown()),
+  files: z
+    .record(z.string(), z.unknown())
+    .describe('As they were sent; with `files=summary` the `sha256` and `bytes` of each'),
 };
 
 export const workflowShape = workflowSummaryShape.extend(contentShape);

@@ -1,3 +1,4 @@
+import { machineOf, pythonTarget } from '../../core/bundle/wheel-name.ts';
 import { withTenant } from '../../core/db/database.ts';
 import { appError } from '../../core/errors/app-error.ts';
 import { cancelExecutionsOfWorkflow } from '../../core/executions/lifecycle.ts';
@@ -10,6 +11,7 @@ import {
 } from '../../core/workflows/deploy.ts';
 import {
   endpointsOf,
+  FILE_DETAILS,
   getVersion,
   getWorkflow,
   listVersions,
@@ -17,6 +19,7 @@ import {
   lockWorkflow,
   markWorkflowDeleted,
   setWorkflowEnabled,
+  type FileDetail,
 } from '../../core/workflows/store.ts';
 import { z } from '../../core/zod.ts';
 import type { ApiDeps } from '../deps.ts';
@@ -50,16 +53,27 @@ const deployBody = z.strictObject({
   files: z.record(z.string(), fileShape).default({}).describe('Path → content, as text or {"base64": …}'),
 });
 
+const filesParam = z
+  .enum(FILE_DETAILS)
+  .default('content')
+  .describe('What is told of each file: its content, or its SHA-256 and size only');
+
 const workflowNotFound = (name: string) => appError('workflow_not_found', { args: [shown(name)] });
 
 /** The number of a version; undefined for what cannot be one. */
 const versionNumber = (text: string): number | undefined =>
   /^[1-9]\d{0,8}$/.test(text) ? Number(text) : undefined;
 
-const deployDeps = ({ db, cipher, settings }: ApiDeps): DeployDeps => ({
+/** API and workers run on machines of one kind. */
+const PYTHON = pythonTarget(machineOf(process.arch));
+
+const deployDeps = ({ db, cipher, bundler, settings: { limits } }: ApiDeps): DeployDeps => ({
   db,
   cipher,
-  maxExecutionTimeS: settings.limits.maxExecutionTimeS,
+  bundler,
+  pythonTarget: PYTHON,
+  maxExecutionTimeS: limits.maxExecutionTimeS,
+  maxResources: limits.maxResources,
 });
 
 const toDeployed = ({ settings }: ApiDeps, deployed: Deployed): z.infer<typeof deployedShape> => ({
@@ -86,12 +100,13 @@ async function readWorkflow(
   deps: ApiDeps,
   tenantId: string,
   name: string,
+  detail: FileDetail,
 ): Promise<z.infer<typeof workflowShape>> {
   return requireWorkflow(deps, tenantId, name, async (client) => {
     const workflow = await getWorkflow(client, name);
     if (workflow === undefined) return undefined;
     const endpoints = (await endpointsOf(client, [workflow.id])).get(workflow.id);
-    const version = await getVersion(client, workflow.id, workflow.version);
+    const version = await getVersion(client, workflow.id, workflow.version, detail);
     return {
       ...toWorkflow(deps.settings.publicHooksUrl, workflow, endpoints),
       definition: version?.source ?? '',
@@ -108,7 +123,7 @@ async function switchWorkflow(deps: ApiDeps, tenantId: string, name: string, ena
     return workflow.id;
   });
   deps.invalidateWorkflow(id);
-  return { status: 200, json: await readWorkflow(deps, tenantId, name) };
+  return { status: 200, json: await readWorkflow(deps, tenantId, name, 'content') };
 }
 
 const deployErrors = ['workflow_invalid', 'workflow_name_mismatch', 'credential_not_found'] as const;
@@ -197,11 +212,12 @@ export const workflowOperations = (cursors: Cursors): readonly Operation[] => [
     summary: 'Get a workflow with its current definition',
     role: 'viewer',
     params: nameParam,
+    query: { files: filesParam },
     replies: { 200: { description: 'The workflow', schema: workflowShape } },
     errors: ['workflow_not_found'],
-    handle: async (deps, { principal, params }) => ({
+    handle: async (deps, { principal, params, query }) => ({
       status: 200,
-      json: await readWorkflow(deps, principal.tenantId, params.name),
+      json: await readWorkflow(deps, principal.tenantId, params.name, query.files),
     }),
   }),
   operation({
@@ -286,14 +302,16 @@ export const workflowOperations = (cursors: Cursors): readonly Operation[] => [
     summary: 'Get one version of a workflow with its definition',
     role: 'viewer',
     params: versionParams,
+    query: { files: filesParam },
     replies: { 200: { description: 'The version', schema: versionShape } },
     errors: ['workflow_not_found', 'workflow_version_not_found'],
-    handle: async (deps, { principal, params }) => {
+    handle: async (deps, { principal, params, query }) => {
       const number = versionNumber(params.n);
       const version = await requireWorkflow(deps, principal.tenantId, params.name, async (client) => {
         const workflow = await getWorkflow(client, params.name);
         if (workflow === undefined) return undefined;
-        const found = number === undefined ? undefined : await getVersion(client, workflow.id, number);
+        const found =
+          number === undefined ? undefined : await getVersion(client, workflow.id, number, query.files);
         if (found === undefined) {
           throw appError('workflow_version_not_found', { args: [params.name, shown(params.n)] });
         }

@@ -1,15 +1,15 @@
 import type pg from 'pg';
-import type { CredentialCipher } from '../credentials/cipher.ts';
 import { existingCredentials } from '../credentials/store.ts';
-import { withTenant, type Database } from '../db/database.ts';
+import { withTenant } from '../db/database.ts';
 import { contentHash } from '../definition/content-hash.ts';
 import type { WorkflowDocument } from '../definition/document.ts';
 import { WORKFLOW_FORMAT } from '../definition/format.ts';
 import { makeEndpointId } from '../deliveries/endpoints.ts';
 import { appError, type Problem } from '../errors/app-error.ts';
 import type { JsonObject } from '../json.ts';
-import { checkWorkflow } from './check.ts';
+import { checkWorkflow, type CheckDeps, type CheckedWorkflow } from './check.ts';
 import { credentialsOf } from './credential-use.ts';
+import { packVersion } from './files.ts';
 import {
   endpointsOf,
   getVersion,
@@ -21,11 +21,7 @@ import {
   type LockedWorkflow,
 } from './store.ts';
 
-export interface DeployDeps {
-  readonly db: Database;
-  readonly cipher: CredentialCipher;
-  readonly maxExecutionTimeS: number;
-}
+export type DeployDeps = CheckDeps;
 
 export interface Deployment {
   readonly tenantId: string;
@@ -62,16 +58,14 @@ export interface Deployed {
  *   that is wrong is that credentials are missing
  */
 export async function deployWorkflow(deps: DeployDeps, deployment: Deployment): Promise<Deployed> {
-  return withTenant(deps.db, deployment.tenantId, async (client) => {
-    const checked = await check(deps, client, deployment);
-    return save(client, deployment, checked, null);
-  });
+  const checked = await check(deps, deployment);
+  return withTenant(deps.db, deployment.tenantId, (client) => save(client, deployment, checked, null));
 }
 
 /** Checks a workflow and tells what saving it would give, without saving it. @throws as {@link deployWorkflow} */
 export async function checkDeployment(deps: DeployDeps, deployment: Deployment): Promise<Deployed> {
+  const checked = await check(deps, deployment);
   return withTenant(deps.db, deployment.tenantId, async (client) => {
-    const checked = await check(deps, client, deployment);
     const current = await getWorkflow(client, deployment.name);
     const hash = contentHash(checked.document, deployment.files);
     const isNewVersion = current?.contentHash !== hash;
@@ -88,7 +82,7 @@ export async function checkDeployment(deps: DeployDeps, deployment: Deployment):
 }
 
 /**
- * Makes the content of an earlier version the current one again, as a new version.
+ * Makes the content of an earlier version the current one again, as a new version, whose programs are made anew.
  *
  * @throws AppError `workflow_not_found`, `workflow_version_not_found`, and as {@link deployWorkflow}: what was valid
  *   once need not be now
@@ -99,28 +93,23 @@ export async function restoreVersion(
   name: string,
   version: number,
 ): Promise<Deployed> {
-  return withTenant(deps.db, tenantId, async (client) => {
+  const old = await withTenant(deps.db, tenantId, async (client) => {
     const workflow = await getWorkflow(client, name);
     if (workflow === undefined) throw appError('workflow_not_found', { args: [name] });
-    const old = await getVersion(client, workflow.id, version);
-    if (old === undefined) throw appError('workflow_version_not_found', { args: [name, version] });
-    const deployment = { tenantId, name, source: old.source, files: old.files };
-    const checked = await check(deps, client, deployment);
-    return save(client, deployment, checked, version);
+    const found = await getVersion(client, workflow.id, version);
+    if (found === undefined) throw appError('workflow_version_not_found', { args: [name, version] });
+    return found;
   });
+  const deployment = { tenantId, name, source: old.source, files: old.files };
+  const checked = await check(deps, deployment);
+  return withTenant(deps.db, tenantId, (client) => save(client, deployment, checked, version));
 }
 
-interface Checked {
-  readonly document: WorkflowDocument;
-  readonly warnings: readonly Problem[];
-}
+type Checked = Extract<CheckedWorkflow, { readonly ok: true }>;
 
-async function check(
-  { cipher, maxExecutionTimeS }: DeployDeps,
-  db: pg.PoolClient,
-  { tenantId, name, source, files }: Deployment,
-): Promise<Checked> {
-  const checked = await checkWorkflow({ db, cipher, maxExecutionTimeS }, tenantId, source, files);
+/** Parsing and bundling take their time, so no transaction is open meanwhile. */
+async function check(deps: DeployDeps, { tenantId, name, source, files }: Deployment): Promise<Checked> {
+  const checked = await checkWorkflow(deps, tenantId, source, files);
   if (!checked.ok) {
     const { problems, missingCredentials } = checked;
     // What is not there is 404, as everything that is another tenant's, unless there is more to mend.
@@ -138,7 +127,7 @@ async function check(
 async function save(
   db: pg.PoolClient,
   { tenantId, name, source, files }: Deployment,
-  { document, warnings }: Checked,
+  { document, programs, warnings }: Checked,
   restoredFrom: number | null,
 ): Promise<Deployed> {
   await lockCredentials(db, tenantId, document);
@@ -155,7 +144,7 @@ async function save(
       format: WORKFLOW_FORMAT,
       source,
       document,
-      files,
+      content: packVersion(files, programs),
       restoredFrom,
     });
     await syncEndpoints(db, { tenantId, id: workflow.id }, webhookNames(document), makeEndpointId);

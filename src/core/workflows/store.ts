@@ -1,6 +1,7 @@
 import { createConditions } from '../db/conditions.ts';
 import { maybeOne, one, type Queryable } from '../db/database.ts';
 import type { JsonObject } from '../json.ts';
+import { insertContents, summarizeFiles, unpackFiles, type PackedVersion } from './files.ts';
 
 /** A workflow with what its current version says of it. */
 export interface WorkflowRecord {
@@ -127,27 +128,32 @@ export async function listVersions(
   return rows.map(toVersion);
 }
 
+/** How much of a version's files is read: all of it, or hash and size of each. */
+export const FILE_DETAILS = ['content', 'summary'] as const;
+export type FileDetail = (typeof FILE_DETAILS)[number];
+
 /** @param db within a tenant */
 export async function getVersion(
   db: Queryable,
   workflowId: string,
   version: number,
+  detail: FileDetail = 'content',
 ): Promise<VersionRecord | undefined> {
   const row = maybeOne(
-    await db.query<VersionRow & { source: string; document: string; files: string }>(
-      `select ${VERSION_COLUMNS}, source, document, files from workflow_version
+    await db.query<VersionRow & { tenant_id: string; source: string; document: string; files: string }>(
+      `select ${VERSION_COLUMNS}, tenant_id, source, document, files from workflow_version
        where workflow_id = $1 and version = $2`,
       [workflowId, version],
     ),
   );
-  return (
-    row && {
-      ...toVersion(row),
-      source: row.source,
-      document: JSON.parse(row.document) as JsonObject,
-      files: JSON.parse(row.files) as JsonObject,
-    }
-  );
+  if (row === undefined) return undefined;
+  const files = JSON.parse(row.files) as JsonObject;
+  return {
+    ...toVersion(row),
+    source: row.source,
+    document: JSON.parse(row.document) as JsonObject,
+    files: detail === 'summary' ? summarizeFiles(files) : await unpackFiles(db, row.tenant_id, files),
+  };
 }
 
 /** A workflow that this transaction alone changes. */
@@ -202,16 +208,17 @@ export interface NewVersion {
   readonly format: number;
   readonly source: string;
   readonly document: JsonObject;
-  readonly files: JsonObject;
+  readonly content: PackedVersion;
   readonly restoredFrom: number | null;
 }
 
 /** Adds a version and makes it the current one. */
 export async function insertVersion(db: Queryable, input: NewVersion): Promise<void> {
+  await insertContents(db, input.tenantId, input.content.contents);
   await db.query(
     `insert into workflow_version
-       (workflow_id, version, tenant_id, content_hash, format, source, document, files, restored_from)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+       (workflow_id, version, tenant_id, content_hash, format, source, document, files, programs, restored_from)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
     [
       input.workflowId,
       input.version,
@@ -220,7 +227,8 @@ export async function insertVersion(db: Queryable, input: NewVersion): Promise<v
       input.format,
       input.source,
       JSON.stringify(input.document),
-      JSON.stringify(input.files),
+      JSON.stringify(input.content.files),
+      JSON.stringify(input.content.programs),
       input.restoredFrom,
     ],
   );
@@ -284,6 +292,20 @@ export async function setWorkflowEnabled(db: Queryable, workflowId: string, enab
 export async function markWorkflowDeleted(db: Queryable, workflowId: string): Promise<void> {
   await db.query(`update workflow set deleted_at = now(), updated_at = now() where id = $1`, [workflowId]);
   await db.query(`update endpoint set active = false where workflow_id = $1`, [workflowId]);
+}
+
+/** What the tenant's sandboxes may have at most; undefined: as the installation says. @param db within a tenant */
+export async function getSandboxMaxima(
+  db: Queryable,
+  tenantId: string,
+): Promise<{ readonly memoryBytes: number | undefined; readonly cpus: number | undefined }> {
+  const row = maybeOne(
+    await db.query<{ memory: number | null; cpus: number | null }>(
+      `select max_sandbox_memory_bytes as memory, max_sandbox_cpus as cpus from tenant where id = $1`,
+      [tenantId],
+    ),
+  );
+  return { memoryBytes: row?.memory ?? undefined, cpus: row?.cpus ?? undefined };
 }
 
 /** Every current version's document of the tenant, with its workflow's name. @param db within a tenant */

@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { createApp } from '../../../src/api/app.ts';
 import { DEFAULT_API_LIMITS, type ApiDeps, type ApiLimits, type ApiSettings } from '../../../src/api/deps.ts';
 import { createHttpServer } from '../../../src/api/http/server.ts';
+import { createBundler } from '../../../src/core/bundle/bundler.ts';
 import { createCipher } from '../../../src/core/credentials/cipher.ts';
 import { openDatabase, type Database, type DatabaseRole } from '../../../src/core/db/database.ts';
 import type { Hint } from '../../../src/core/hints/types.ts';
@@ -88,6 +89,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const hints: Hint[] = [];
   const invalidated: string[] = [];
   const stopping = new AbortController();
+  const bundler = createBundler();
   const limits: ApiLimits = {
     ...DEFAULT_API_LIMITS,
     maxExecutionTimeS: 3600,
@@ -107,6 +109,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       ...options.settings,
     },
     cipher: createCipher({ current: randomBytes(32) }),
+    bundler,
     hints: { publish: (published) => void hints.push(...published) },
     watchExecution: async () => undefined,
     invalidateWorkflow: (id) => void invalidated.push(id),
@@ -155,7 +158,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
       stopping.abort();
       server.closeAllConnections();
       await new Promise((resolve) => void server.close(resolve));
-      await Promise.all([...pools.map((pool) => pool.end()), admin.end()]);
+      await Promise.all([...pools.map((pool) => pool.end()), admin.end(), bundler.close()]);
       await database.drop();
     },
   };

@@ -104,16 +104,20 @@ steps:
     expect([answer.status, answer.data.code]).toEqual([422, 'workflow_name_mismatch']);
   });
 
-  test('refuses files that no step reads', async () => {
+  test('warns of files that no step uses', async () => {
     const answer = await call('PUT', '/api/v1/workflows/files', {
       definition: helloDefinition('files'),
-      files: { 'a.ts': 'text', 'b.bin': { base64: 'AAAA' } },
+      files: { 'a.ts': 'text', 'b.bin': { base64: 'AAAA' }, 'README.md': '# Files' },
     });
-    expect(answer.status).toBe(422);
-    expect(answer.data.errors.map((problem: { path: string }) => problem.path)).toEqual([
-      'files["a.ts"]',
-      'files["b.bin"]',
-    ]);
+    expect(answer.status).toBe(201);
+    expect(answer.data.warnings).toEqual(
+      ['a.ts', 'b.bin'].map((file) => ({
+        path: `files["${file}"]`,
+        code: 'no_effect',
+        message: `no step uses the file \`${file}\``,
+        fix: 'leave it out',
+      })),
+    );
   });
 
   test('refuses a timeout beyond the configured maximum, with its line', async () => {
