@@ -43,7 +43,7 @@ export function startCall(deps: CallDeps, method: string, target: string, onOver
     if (isOver) return;
     isOver = true;
     onOver();
-    deps.log(level, deps.redactor.text(`${method.slice(0, 20)} ${place} ${outcome}`));
+    deps.log(level, oneLine(deps.redactor.text(`${method.slice(0, 20)} ${place} ${outcome}`)));
   };
   const figures = (): string => {
     const milliseconds = Math.round(performance.now() - startedAt);
@@ -82,10 +82,12 @@ const MAX_PLACE = 300;
 /** A URL without what often should not be in a log: its query, and what is before `@`. */
 function placeOf(url: string): string {
   const [bare = ''] = url.split(/[?#]/, 1);
-  const shown = bare.replace(/^([^:/]*:)?([/\\]*)[^/\\]*@/, '$1$2');
-  // oxlint-disable-next-line no-control-regex -- what cannot be read as a URL may hold anything
-  return shown.replaceAll(/[\x00-\x1f\x7f]/g, '?').slice(0, MAX_PLACE);
+  return bare.replace(/^([^:/]*:)?([/\\]*)[^/\\]*@/, '$1$2').slice(0, MAX_PLACE);
 }
+
+/** Methods and targets that are refused may hold anything. */
+// oxlint-disable-next-line no-control-regex -- these are what to replace
+const oneLine = (text: string): string => text.replaceAll(/[\x00-\x1f\x7f]/g, '?');
 
 function toStepError(raw: unknown): StepError {
   if (raw instanceof StepError) return raw;
