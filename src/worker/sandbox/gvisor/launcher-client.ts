@@ -1,0 +1,165 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { extname } from 'node:path';
+import { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from '../../../core/logger.ts';
+import type { SandboxExit } from '../driver.ts';
+import type { FromLauncher, LauncherSettings, RunscChoice, ToLauncher } from './launcher-messages.ts';
+
+type Call = Extract<ToLauncher, { readonly call: number }>;
+type Answer = Extract<FromLauncher, { readonly type: 'started' | 'done' }>;
+/** A call without its number. */
+export type LauncherCall = Call extends infer C ? (C extends Call ? Omit<C, 'call'> : never) : never;
+
+/** What a call brought; a start brings all of it. */
+export interface LauncherAnswer {
+  readonly answer: Answer;
+  readonly socket: Socket | undefined;
+  readonly exited: Promise<SandboxExit> | undefined;
+}
+
+export class LauncherRefusedError extends Error {
+  override readonly name = 'LauncherRefusedError';
+  readonly remedy: string;
+
+  constructor(reason: string, remedy: string) {
+    super(reason);
+    this.remedy = remedy;
+  }
+}
+
+const OPEN_TIMEOUT_MS = 60_000;
+
+/** The launcher, seen from the worker. One for each process; it is gone when `ended` resolves. */
+export class LauncherClient {
+  readonly ended: Promise<void>;
+  readonly pid: number | undefined;
+  readonly #child: ChildProcess;
+  readonly #logger: Logger;
+  readonly #calls = new Map<number, PromiseWithResolvers<LauncherAnswer>>();
+  readonly #opened = Promise.withResolvers<RunscChoice>();
+  readonly #exits = new Map<string, PromiseWithResolvers<SandboxExit>>();
+  #count = 0;
+
+  constructor(path: string, logger: Logger) {
+    this.#logger = logger;
+    this.#child = startLauncher(path);
+    this.pid = this.#child.pid;
+    this.#opened.promise.catch(() => undefined);
+    this.#child.on('message', (message, handle) => {
+      this.#receive(message as FromLauncher, handle instanceof Socket ? handle : undefined);
+    });
+    this.ended = new Promise((resolve) => {
+      this.#child.once('error', (error) => this.#fail(error, resolve));
+      this.#child.once('exit', (code, signal) =>
+        this.#fail(new Error(`the launcher ended (${signal ?? `exit code ${code}`})`), resolve),
+      );
+    });
+  }
+
+  /** @throws LauncherRefusedError */
+  async open(settings: LauncherSettings): Promise<RunscChoice> {
+    this.#send({ type: 'open', ...settings });
+    const timer = setTimeout(
+      () => this.#opened.reject(new Error(`the launcher was not ready within ${OPEN_TIMEOUT_MS} ms`)),
+      OPEN_TIMEOUT_MS,
+    );
+    try {
+      return await this.#opened.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async call(call: LauncherCall): Promise<LauncherAnswer> {
+    const pending = Promise.withResolvers<LauncherAnswer>();
+    const number = ++this.#count;
+    this.#calls.set(number, pending);
+    this.#send({ ...call, call: number });
+    return pending.promise;
+  }
+
+  kill(sandbox: string): void {
+    this.#send({ type: 'kill', sandbox });
+  }
+
+  /** Ends all sandboxes and the launcher, and waits for it. */
+  async close(): Promise<void> {
+    this.#send({ type: 'close' });
+    await this.ended;
+  }
+
+  #send(message: ToLauncher): void {
+    // A channel that is closed is told by 'exit'.
+    if (this.#child.connected) this.#child.send(message, () => undefined);
+  }
+
+  #receive(message: FromLauncher, socket: Socket | undefined): void {
+    switch (message.type) {
+      case 'ready':
+        if (message.swept.length > 0) {
+          this.#logger.warn({ launchers: message.swept }, 'removed what killed launchers had left');
+        }
+        this.#opened.resolve(message.choice);
+        return;
+      case 'refused':
+        this.#opened.reject(new LauncherRefusedError(message.reason, message.remedy));
+        return;
+      case 'started': {
+        const exit = Promise.withResolvers<SandboxExit>();
+        this.#exits.set(message.sandbox, exit);
+        this.#settle(message.call)?.resolve({ answer: message, socket, exited: exit.promise });
+        return;
+      }
+      case 'done':
+        this.#settle(message.call)?.resolve({ answer: message, socket: undefined, exited: undefined });
+        return;
+      case 'failed':
+        this.#settle(message.call)?.reject(new Error(message.message));
+        return;
+      case 'exited':
+        this.#exits.get(message.sandbox)?.resolve(message.exit);
+        this.#exits.delete(message.sandbox);
+        return;
+      case 'log':
+        this.#logger[message.level](message.fields, message.message);
+        return;
+      default:
+        throw new Error(`the launcher said something unknown: ${JSON.stringify(message satisfies never)}`);
+    }
+  }
+
+  #settle(call: number): PromiseWithResolvers<LauncherAnswer> | undefined {
+    const pending = this.#calls.get(call);
+    this.#calls.delete(call);
+    return pending;
+  }
+
+  #fail(error: Error, resolve: () => void): void {
+    this.#opened.reject(error);
+    for (const call of this.#calls.values()) call.reject(error);
+    this.#calls.clear();
+    // The sandboxes are tied to the launcher's life; its successor removes what they leave.
+    for (const exit of this.#exits.values()) exit.resolve({ reason: 'exited', detail: error.message });
+    this.#exits.clear();
+    resolve();
+  }
+}
+
+/**
+ * In a session of its own (`detached`), so that what kills the worker's process group does not kill it; of the
+ * environment it gets only what finds programs.
+ */
+function startLauncher(path: string): ChildProcess {
+  const file = fileURLToPath(new URL(`./launcher${extname(import.meta.url)}`, import.meta.url));
+  return spawn(
+    process.execPath,
+    ['--disallow-code-generation-from-strings', '--disable-proto=delete', file],
+    {
+      detached: true,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      env: { PATH: path },
+      serialization: 'json',
+    },
+  );
+}

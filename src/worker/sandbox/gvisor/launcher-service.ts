@@ -1,0 +1,226 @@
+import { accessSync, constants } from 'node:fs';
+import type { Socket } from 'node:net';
+import { delimiter, join } from 'node:path';
+import { coerceError } from '../../../core/errors/app-error.ts';
+import { runnerCommand } from '../rootfs/layout.ts';
+import { makeParentCgroup, memoryFileOf, openCgroups, setCgroupLimits, type CgroupTree } from './cgroups.ts';
+import { startContainer, type Container, type ContainerDeps } from './containers.ts';
+import type { FromLauncher, LauncherSettings, ToLauncher } from './launcher-messages.ts';
+import { chooseRunsc } from './self-test.ts';
+import { shareFolder } from './share.ts';
+import { openSocketPairs, type SocketPairs } from './socket-pairs.ts';
+import { createState, removeState, sweepStates } from './state.ts';
+
+type Send = (message: FromLauncher, socket?: Socket) => void;
+type Call = Extract<ToLauncher, { readonly call: number }>;
+
+interface Opened extends ContainerDeps {
+  readonly settings: LauncherSettings;
+  readonly pairs: SocketPairs;
+}
+
+/** What the launcher process does, apart from being a process. */
+export class Launcher {
+  readonly #send: Send;
+  readonly #containers = new Map<string, Container>();
+  /** Starts under way, to be waited for before the end. */
+  readonly #starting = new Set<Promise<void>>();
+  #opened: Opened | undefined;
+  #opening: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+  #count = 0;
+
+  constructor(send: Send) {
+    this.#send = send;
+  }
+
+  receive(message: ToLauncher): void {
+    switch (message.type) {
+      case 'open':
+        this.#opening ??= this.#open(message).catch((raw: unknown) => {
+          this.#send({ type: 'refused', ...asRefusal(raw) });
+        });
+        return;
+      case 'kill':
+        this.#containers.get(message.sandbox)?.kill();
+        return;
+      case 'close':
+        void this.stop().finally(() => process.disconnect?.());
+        return;
+      case 'start':
+      case 'set_limits':
+      case 'share':
+        this.#answer(message);
+        return;
+      default:
+        throw new Error(`the worker said something unknown: ${JSON.stringify(message satisfies never)}`);
+    }
+  }
+
+  /** Ends every container, and removes all that was made. */
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  async #stop(): Promise<void> {
+    await this.#opening;
+    while (this.#containers.size > 0 || this.#starting.size > 0) {
+      for (const container of this.#containers.values()) container.kill();
+      await Promise.allSettled([
+        ...this.#starting,
+        ...[...this.#containers.values()].map((container) => container.exited),
+      ]);
+    }
+    if (this.#opened === undefined) return;
+    this.#opened.pairs.close();
+    await removeState(this.#opened.tree, this.#opened.state);
+  }
+
+  async #open(settings: LauncherSettings): Promise<void> {
+    const tree = await openTree();
+    const swept = await sweepStates(tree, settings.stateDirectory);
+    const state = await createState(settings.stateDirectory);
+    const pairs = await openSocketPairs(state.folder);
+    const parts = { tree, state, root: settings.root, tether: findTether(settings.path) };
+    try {
+      await makeParentCgroup(tree, state.cgroup).catch((raw: unknown) => {
+        throw new Refusal(`no cgroup can be made (${coerceError(raw).message})`, CGROUP_REMEDY);
+      });
+      const command = runnerCommand(settings.manifest, 'javascript');
+      const choice =
+        settings.known ??
+        (await chooseRunsc(settings.candidates, {
+          deps: parts,
+          // Deno alone, without a program: the runner waits for frames.
+          command: [command[0] ?? '', '--version'],
+          openPair: pairs.open,
+          onRefused: (file, reason) =>
+            this.#send({
+              type: 'log',
+              level: 'warn',
+              message: 'runsc was refused',
+              fields: { file, reason },
+            }),
+        }));
+      this.#opened = { ...parts, runsc: choice, settings, pairs };
+      this.#send({ type: 'ready', choice, swept });
+    } catch (error) {
+      pairs.close();
+      await removeState(tree, state);
+      throw error;
+    }
+  }
+
+  #answer(call: Call): void {
+    const work = this.#perform(call).catch((raw: unknown) => {
+      this.#send({ type: 'failed', call: call.call, message: coerceError(raw).message });
+    });
+    this.#starting.add(work);
+    void work.finally(() => this.#starting.delete(work));
+  }
+
+  async #perform(call: Call): Promise<void> {
+    await this.#opening;
+    const opened = this.#opened;
+    if (opened === undefined || this.#stopping !== undefined) throw new Error('the launcher is not open');
+    if (call.type === 'start') return this.#start(opened, call);
+    const container = this.#containers.get(call.sandbox);
+    if (container === undefined) throw new Error('the sandbox has ended');
+    if (call.type === 'set_limits') await setCgroupLimits(opened.tree, container.cgroup, call.limits);
+    else await shareFolder(container.sharedFolder, call.name, call.folder, opened.settings.shareFrom);
+    this.#send({ type: 'done', call: call.call });
+  }
+
+  async #start(opened: Opened, call: Extract<Call, { readonly type: 'start' }>): Promise<void> {
+    const id = `${opened.state.id}-${++this.#count}`;
+    const [outer, inner] = await opened.pairs.open();
+    try {
+      const container = await startContainer(
+        opened,
+        {
+          id,
+          runtime: call.runtime,
+          command: runnerCommand(opened.settings.manifest, call.runtime),
+          limits: call.limits,
+        },
+        inner,
+      );
+      this.#containers.set(id, container);
+      void this.#report(container);
+      this.#send(
+        {
+          type: 'started',
+          call: call.call,
+          sandbox: id,
+          memoryFile: memoryFileOf(opened.tree, container.cgroup),
+        },
+        outer,
+      );
+    } catch (error) {
+      outer.destroy();
+      throw error;
+    }
+  }
+
+  async #report(container: Container): Promise<void> {
+    const exit = await container.exited;
+    this.#containers.delete(container.id);
+    const leftover = container.leftover();
+    if (leftover !== undefined) {
+      this.#send({
+        type: 'log',
+        level: 'warn',
+        message: 'a sandbox could not be removed wholly',
+        fields: { sandbox: container.id, reason: leftover.message },
+      });
+    }
+    this.#send({ type: 'exited', sandbox: container.id, exit });
+  }
+}
+
+/** Why there is no gVisor here, for people. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+  readonly remedy: string;
+
+  constructor(reason: string, remedy: string) {
+    super(reason);
+    this.remedy = remedy;
+  }
+}
+
+const CGROUP_REMEDY =
+  'let the worker write to /sys/fs/cgroup with the controllers memory, pids and cpu (as root on the machine; in a container, run it privileged)';
+
+const asRefusal = (raw: unknown): { readonly reason: string; readonly remedy: string } => {
+  const error = coerceError(raw);
+  return {
+    reason: error.message,
+    remedy: error instanceof Refusal ? error.remedy : 'see the reason; nothing else is known of it',
+  };
+};
+
+async function openTree(): Promise<CgroupTree> {
+  try {
+    return await openCgroups();
+  } catch (raw) {
+    throw new Refusal(coerceError(raw).message, CGROUP_REMEDY);
+  }
+}
+
+/**
+ * util-linux's setpriv sets PR_SET_PDEATHSIG, so that runsc ends with this process even when nothing could be done about
+ * it any more. Where it is missing, the next start of a worker sweeps what is left.
+ */
+function findTether(path: string): ContainerDeps['tether'] {
+  for (const folder of path.split(delimiter)) {
+    const file = join(folder, 'setpriv');
+    try {
+      accessSync(file, constants.X_OK);
+      return [file, '--pdeathsig', 'KILL'];
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return undefined;
+}

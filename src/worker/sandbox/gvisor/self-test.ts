@@ -1,0 +1,104 @@
+import { stat } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { coerceError } from '../../../core/errors/app-error.ts';
+import { wasCgroupUsed } from './cgroups.ts';
+import { startContainer, type ContainerDeps } from './containers.ts';
+import type { RunscCandidate, RunscChoice } from './launcher-messages.ts';
+
+export interface SelfTest {
+  readonly deps: Omit<ContainerDeps, 'runsc'>;
+  /** Ends with 0 by itself. */
+  readonly command: readonly string[];
+  readonly openPair: () => Promise<readonly [Socket, Socket]>;
+  readonly onRefused: (file: string, reason: string) => void;
+}
+
+const TEST_TIMEOUT_MS = 20_000;
+const LOOK_INTERVAL_MS = 5;
+const TEST_LIMITS = { memoryBytes: 268_435_456, cpus: 1, pids: 256 };
+
+/** Above the ranges that distributions and systemd give to users and containers (systemd's UIDS-GIDS.md). */
+const UNUSED_USER_IDS = 2_000_000_000;
+
+/**
+ * The first runsc that starts a container as every sandbox is started: systrap, no network, in its cgroup, in the user
+ * namespace that isolates best.
+ *
+ * @throws Error naming why each was refused
+ */
+export async function chooseRunsc(
+  candidates: readonly RunscCandidate[],
+  test: SelfTest,
+): Promise<RunscChoice> {
+  const reasons: string[] = [];
+  for (const candidate of candidates) {
+    let reason = '';
+    for (const firstUserId of await userMappings(test.deps)) {
+      const choice: RunscChoice = { ...candidate, firstUserId };
+      const failure = await tryRunsc(choice, test);
+      if (failure === undefined) return choice;
+      reason = failure;
+    }
+    test.onRefused(candidate.file, reason);
+    reasons.push(`${candidate.file} failed the self-test: ${reason}`);
+  }
+  throw new Error(reasons.join('; '));
+}
+
+/**
+ * User ids to map those inside to, best first. Ids that own nothing on this machine can only be used when everyone may
+ * pass to the files; with ids mapped to themselves the gofer still has no capability outside of its namespace.
+ */
+async function userMappings(deps: SelfTest['deps']): Promise<readonly (number | null)[]> {
+  const isOpen = (await isPassable(deps.root)) && (await isPassable(deps.state.folder));
+  return isOpen ? [UNUSED_USER_IDS, 0, null] : [0, null];
+}
+
+async function isPassable(folder: string): Promise<boolean> {
+  for (let at = folder; ; at = dirname(at)) {
+    if (((await stat(at)).mode & 0o001) === 0) return false;
+    if (at === dirname(at)) return true;
+  }
+}
+
+/** Undefined when all is well. */
+async function tryRunsc(choice: RunscChoice, test: SelfTest): Promise<string | undefined> {
+  const { deps } = test;
+  const id = `${deps.state.id}-test`;
+  const [outer, inner] = await test.openPair();
+  outer.on('error', () => undefined).resume();
+  try {
+    const container = await startContainer(
+      { ...deps, runsc: choice },
+      { id, runtime: 'javascript', command: test.command, limits: TEST_LIMITS },
+      inner,
+    );
+    const used = watchCgroup(deps, join(deps.state.cgroup, id), container.exited);
+    const exit = await Promise.race([container.exited, delay(TEST_TIMEOUT_MS, undefined, { ref: false })]);
+    if (exit === undefined) {
+      container.kill();
+      return `it did not end within ${TEST_TIMEOUT_MS} ms: ${(await container.exited).detail}`;
+    }
+    if (exit.detail !== 'exit code 0') return exit.detail;
+    return (await used) ? undefined : 'it does not run containers in their cgroups';
+  } catch (raw) {
+    return coerceError(raw).message;
+  } finally {
+    outer.destroy();
+  }
+}
+
+/** Looks while it runs, for the group is gone afterwards. */
+async function watchCgroup(
+  deps: SelfTest['deps'],
+  cgroup: string,
+  exited: Promise<unknown>,
+): Promise<boolean> {
+  const over = exited.then(() => 'over' as const);
+  do {
+    if (await wasCgroupUsed(deps.tree, cgroup).catch(() => false)) return true;
+  } while ((await Promise.race([over, delay(LOOK_INTERVAL_MS)])) !== 'over');
+  return false;
+}

@@ -1,0 +1,62 @@
+import type { Runtime } from '../driver.ts';
+
+/** Where things are inside a root file system; the image of `Dockerfile.runner` has the same. */
+export const DENO_INSIDE = '/usr/bin/deno';
+export const PYTHON_HOME_INSIDE = '/python';
+export const JAVASCRIPT_RUNNER_INSIDE = '/runner/javascript.mjs';
+export const PYTHON_RUNNER_INSIDE = '/runner/python';
+/** Mount point of the folder that `Sandbox.share` fills. */
+export const SHARED_INSIDE = '/shared';
+
+/** Nobody's user, in the container and in its image. */
+export const SANDBOX_UID = 65_532;
+
+/** What is known of a built root file system: `manifest.json` beside `root/`. */
+export interface RootfsManifest {
+  /** Tells the content. */
+  readonly key: string;
+  readonly deno: string;
+  /** Undefined: JavaScript only. */
+  readonly python: { readonly version: string; readonly executable: string } | undefined;
+  /** Why there is no Python, for the log. */
+  readonly pythonMissing: string | undefined;
+}
+
+/** V8's own heap in the runner's main thread; slots have limits of their own (DESIGN section 6). */
+const HEAP_MEGABYTES = 96;
+
+/** No permission of any kind, no prompt for one, and nothing that looks outside the root file system. */
+export const DENO_ARGUMENTS: readonly string[] = [
+  'run',
+  '--no-prompt',
+  '--no-remote',
+  '--no-npm',
+  '--cached-only',
+  '--no-config',
+  '--no-lock',
+  `--v8-flags=--max-old-space-size=${HEAP_MEGABYTES}`,
+];
+
+/** No variables (`-E`), no site-packages of a user (`-s`), no writing of byte code (`-B`). */
+export const PYTHON_ARGUMENTS: readonly string[] = ['-E', '-s', '-B'];
+
+/** The command of a runner inside. */
+export function runnerCommand(manifest: RootfsManifest, runtime: Runtime): readonly string[] {
+  switch (runtime) {
+    case 'javascript':
+      return [DENO_INSIDE, ...DENO_ARGUMENTS, JAVASCRIPT_RUNNER_INSIDE];
+    case 'python':
+      if (manifest.python === undefined) throw new Error(manifest.pythonMissing ?? 'there is no Python');
+      return [manifest.python.executable, ...PYTHON_ARGUMENTS, `${PYTHON_RUNNER_INSIDE}/main.py`];
+    default:
+      throw new Error(`no such runtime: ${String(runtime satisfies never)}`);
+  }
+}
+
+/** All variables that a runner gets (SECURITY X03). */
+export function runnerEnvironment(runtime: Runtime): Readonly<Record<string, string>> {
+  const common = { PATH: '/usr/bin', HOME: '/tmp', TMPDIR: '/tmp', LANG: 'C.UTF-8' };
+  return runtime === 'javascript'
+    ? { ...common, DENO_DIR: '/tmp/deno', DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' }
+    : common;
+}
