@@ -53,6 +53,8 @@ export interface BannerFacts {
   readonly secretsFile: string;
   readonly database: string;
   readonly hints: string;
+  /** What isolates code steps. */
+  readonly sandboxes: string;
 }
 
 /** What a newcomer needs to go on, for stderr. */
@@ -79,6 +81,7 @@ export function formatBanner(facts: BannerFacts): string {
     `  data      ${facts.directory} (secrets in ${facts.secretsFile})`,
     `  database  ${facts.database}`,
     `  hints     ${facts.hints}`,
+    `  code      ${facts.sandboxes}`,
     '',
     'Ctrl-C stops it; the data stays.',
     '',

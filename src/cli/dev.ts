@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { startApi, type ApiRuntime } from '../api/runtime.ts';
 import { apiKeys } from '../core/config/api-keys.ts';
 import type { ConfigOf } from '../core/config/key.ts';
@@ -25,6 +26,9 @@ import type { Io } from './session.ts';
 const DATABASE = 'millrace';
 /** How much longer than its grace a stopping platform may take: requests, then PostgreSQL. */
 const STOP_MARGIN_MS = 4500;
+/** What isolates code steps is found this soon, except at the very first start. */
+const SANDBOX_PATIENCE_MS = 1500;
+const STILL_PREPARING = 'sandboxes are being prepared; code steps wait for them';
 
 const devKeys = { ...apiKeys, ...workerKeys } as const;
 type DevConfig = ConfigOf<typeof devKeys>;
@@ -89,6 +93,7 @@ async function start(io: Io, closers: Closers): Promise<void> {
       database:
         postgres === undefined ? 'the one of DATABASE_URL' : `PostgreSQL on 127.0.0.1:${postgres.port}`,
       hints: config.REDIS_URL === undefined ? 'within the process' : 'BullMQ on REDIS_URL',
+      sandboxes: await Promise.race([worker.sandboxes, delay(SANDBOX_PATIENCE_MS, STILL_PREPARING)]),
     }),
   );
 
@@ -170,7 +175,13 @@ async function startProcesses(
   closers.add(() => hints.publisher.close());
   const [worker, api] = await startBoth(
     () =>
-      startWorker({ config, logger: logger.child({ process: 'worker' }), metrics, hints: hints.consumer }),
+      startWorker({
+        config,
+        logger: logger.child({ process: 'worker' }),
+        metrics,
+        hints: hints.consumer,
+        mayInstallGvisor: true,
+      }),
     () => startApi({ config, logger: logger.child({ process: 'api' }), metrics, hints: hints.publisher }),
   );
   // Both turn unready at once; requests under way may still wait for what the worker finishes.

@@ -1,7 +1,6 @@
 import { createServer } from 'node:http';
 import { networkInterfaces } from 'node:os';
-import type { ConfigOf } from '../core/config/key.ts';
-import type { workerKeys } from '../core/config/worker-keys.ts';
+import { join } from 'node:path';
 import { createCipher } from '../core/credentials/cipher.ts';
 import { createCredentialReader } from '../core/credentials/reader.ts';
 import { createDatabaseClock } from '../core/db/clock.ts';
@@ -16,15 +15,16 @@ import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
 import { createWorkflowLoader } from '../core/workflows/loader.ts';
 import { createBroker } from './broker/broker.ts';
+import type { WorkerConfig } from './config.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createEngine, type Engine } from './engine/engine.ts';
 import { createJournalWriter } from './engine/journal-writer.ts';
 import { createLeaseKeeper } from './engine/leases.ts';
 import { createExecutors } from './executors/executors.ts';
 import { createMaintenance } from './maintenance.ts';
+import { createPrograms } from './programs.ts';
+import { openSandboxes } from './sandbox/open-sandboxes.ts';
 import { createSlots } from './slots.ts';
-
-export type WorkerConfig = ConfigOf<typeof workerKeys>;
 
 export interface WorkerOptions {
   readonly config: WorkerConfig;
@@ -32,11 +32,15 @@ export interface WorkerOptions {
   readonly metrics: Metrics;
   /** Undefined: nothing carries hints, PostgreSQL is polled. */
   readonly hints: HintConsumer | undefined;
+  /** Whether runsc may be got from the internet when this machine has none. */
+  readonly mayInstallGvisor?: boolean;
 }
 
 export interface WorkerRuntime {
   /** Of health and metrics. */
   readonly port: number;
+  /** What isolates the code of steps, in one line. */
+  readonly sandboxes: Promise<string>;
   /** Stops taking work, finishes or releases what runs, closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -60,6 +64,7 @@ export function startWorker(options: WorkerOptions): Promise<WorkerRuntime> {
 
 async function compose(options: WorkerOptions, closers: Closers): Promise<WorkerRuntime> {
   const { config, logger, metrics, hints } = options;
+  const sandboxes = openSandboxes({ ...options, mayInstall: options.mayInstallGvisor ?? false }, closers);
   const open = (name: string, maxConnections: number, extra: Partial<DatabaseOptions> = {}): Database => {
     const db = openDatabase({
       url: config.DATABASE_URL,
@@ -115,7 +120,13 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     logger,
   });
   const engine: Engine = createEngine({
-    executors: createExecutors({ broker, readCredential: credentials.read }),
+    executors: createExecutors({
+      broker,
+      readCredential: credentials.read,
+      pool: sandboxes.pool,
+      limits: sandboxes.limits,
+      loadProgram: createPrograms({ db, packagesDirectory: join(sandboxes.cacheDirectory, 'packages') }),
+    }),
     journal: createJournalWriter({
       db,
       onBatch: (size) => metrics.journalBatchSize.observe(size),
@@ -147,6 +158,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
         await claimDb.query('select 1');
         return undefined;
       },
+      sandbox: sandboxes.check,
     },
     isDraining: () => draining,
     metrics: metrics.registry,
@@ -184,7 +196,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     await closers.closeAll();
     logger.info('worker stopped');
   };
-  return { port, stop: () => (stopped ??= stop()) };
+  return { port, sandboxes: sandboxes.described, stop: () => (stopped ??= stop()) };
 }
 
 /** This machine's own addresses: a public one is no way to what listens here, either. */

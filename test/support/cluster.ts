@@ -33,6 +33,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     LISTEN_HOST: '127.0.0.1',
     DB_MAX_OPEN_CONNS: '10',
     LOG_LEVEL: 'info',
+    // Tests of code steps ask for one.
+    SANDBOX_DRIVER: 'none',
     ...options.env,
   };
   const ready = async (started: TestProcess, port: number): Promise<void> => {

@@ -27,6 +27,7 @@ export interface ApiClient {
   /** Deploys, and gives the path of the first webhook. */
   deploy(
     definition: string,
+    files?: JsonObject,
   ): Promise<{ readonly name: string; readonly version: number; readonly hook: string }>;
   post(hook: string, body: JsonValue | Buffer, headers?: Record<string, string>): Promise<Reply>;
   /** Waits for an execution to end. */
@@ -61,9 +62,9 @@ export function createApiClient(base: string, key = API_KEY): ApiClient {
   return {
     base,
     call,
-    async deploy(definition) {
+    async deploy(definition, files = {}) {
       const name = /^name: *(\S+)/m.exec(definition)?.[1] ?? '';
-      const reply = await call('PUT', `/api/v1/workflows/${name}`, { definition, files: {} });
+      const reply = await call('PUT', `/api/v1/workflows/${name}`, { definition, files });
       if (reply.status !== 200 && reply.status !== 201)
         throw new Error(`deploy: ${reply.status} ${reply.text}`);
       const trigger = (reply.data.triggers as { type: string; endpointId: string }[]).find(
@@ -114,6 +115,8 @@ export async function startPlatform(
     LISTEN_HOST: '127.0.0.1',
     LOG_LEVEL: 'fatal',
     SHUTDOWN_GRACE_MS: '2000',
+    // Tests of code steps ask for one.
+    SANDBOX_DRIVER: 'none',
     ...env,
   };
   const apiConfig = loadConfig(apiKeys, environment);

@@ -1,6 +1,14 @@
 import { z } from '../zod.ts';
 import { booleanKey, integerKey, parsedKey, textKey } from './key.ts';
-import { commonKeys, databaseKeys, limitKeys, redisKeys, secretKeys, urlKey } from './keys.ts';
+import {
+  commonKeys,
+  databaseKeys,
+  limitKeys,
+  redisKeys,
+  sandboxLimitKeys,
+  secretKeys,
+  urlKey,
+} from './keys.ts';
 
 /** All that the API process reads. */
 export const apiKeys = {
@@ -8,6 +16,7 @@ export const apiKeys = {
   ...databaseKeys,
   ...redisKeys,
   ...limitKeys,
+  ...sandboxLimitKeys,
   ...secretKeys,
   JWT_SECRET: textKey(
     z.string({ error: 'is required' }).min(32, 'must have at least 32 characters'),

@@ -27,6 +27,18 @@ const connectionUrl = (schemes: readonly string[]) => (text: string) => {
   return text;
 };
 
+/** A number of cores: 0.5 is half of one. */
+export const cpusKey = (description: string, fallback: string): ConfigKey<number> =>
+  parsedKey<number>(
+    description,
+    (text) => {
+      const cpus = /^\d{1,3}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+      if (cpus < 0.1) throw new Error('must be a number of cores of at least 0.1, such as 1.5');
+      return cpus;
+    },
+    { default: fallback },
+  );
+
 export const commonKeys = {
   ENVIRONMENT: choiceKey(
     '`production` refuses failpoints and localhost public URLs',
@@ -97,6 +109,18 @@ export const limitKeys = {
     min: 1,
     max: 86_400,
   }),
+} as const;
+
+const MIB = 1_048_576;
+
+/** What the `resources` of a step may ask for: checked at save, and again where sandboxes are started. */
+export const sandboxLimitKeys = {
+  SANDBOX_MAX_MEMORY_BYTES: integerKey('The most memory that `resources` of a step may ask for', {
+    default: 1024 * MIB,
+    min: 64 * MIB,
+    max: 1024 * 1024 * MIB,
+  }),
+  SANDBOX_MAX_CPUS: cpusKey('The most cores that `resources` of a step may ask for', '2'),
 } as const;
 
 export const secretKeys = {

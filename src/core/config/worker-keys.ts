@@ -1,7 +1,8 @@
 import { parseDuration } from '../definition/duration.ts';
 import { parseAllowPrivate, type AllowPrivateEntry } from '../egress/addresses.ts';
 import { integerKey, parsedKey } from './key.ts';
-import { commonKeys, databaseKeys, limitKeys, redisKeys, secretKeys } from './keys.ts';
+import { commonKeys, databaseKeys, limitKeys, redisKeys, sandboxLimitKeys, secretKeys } from './keys.ts';
+import { sandboxKeys } from './sandbox-keys.ts';
 
 /** All that the worker process reads. */
 export const workerKeys = {
@@ -9,6 +10,8 @@ export const workerKeys = {
   ...databaseKeys,
   ...redisKeys,
   ...limitKeys,
+  ...sandboxLimitKeys,
+  ...sandboxKeys,
   ...secretKeys,
   WORKER_PORT: integerKey('Port of the worker’s health and metrics; 0 takes a free one', {
     default: 8081,

@@ -56,6 +56,7 @@ export const ERRORS = {
   rate_limited: define('limited', 'Too many requests; try again after %s s'),
   internal: define('internal', 'Something failed on our side; the request id finds it in our log'),
   unavailable: define('unavailable', 'The service cannot take this right now; try again after %s s'),
+  sandbox_not_ready: define('unavailable', 'What code steps run in is still being prepared'),
   storage_unavailable: define(
     'unavailable',
     'The database did not confirm the write; send it again, a repeat is recognised',

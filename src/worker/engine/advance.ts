@@ -10,10 +10,10 @@ import type { JsonValue } from '../../core/json.ts';
 import { terminalError, type StepError } from '../../core/step-error.ts';
 import { PURE_KINDS } from '../executors/types.ts';
 import { runAttempt, runPureStep, toStepError, type AttemptEnd, type AttemptFacts } from './attempt.ts';
+import { MAX_OUTPUT_BYTES } from './limits.ts';
 import type { Run } from './run.ts';
 import { createUnit, hasBegun, standingOf, type Track, type Unit } from './tracks.ts';
 
-export const MAX_OUTPUT_BYTES = 1_048_576;
 const MAX_ITEMS = 10_000;
 /** A step that runs longer than this is recorded as running, for people who look. */
 const ANNOUNCE_AFTER_MS = 1000;
@@ -104,12 +104,7 @@ function startUnit(run: Run, track: Track, unit: Unit): boolean {
     unit.item === NO_ITEM ? run.scope : { ...run.scope, item: unit.value, index: unit.item };
   const facts = attemptFacts(run, track, unit, now);
   if (PURE_KINDS.has(step.kind)) {
-    endAttempt(
-      run,
-      track,
-      unit,
-      runPureStep(run.deps.executors, step, scope, facts, run.abort.signal),
-    );
+    endAttempt(run, track, unit, runPureStep(run.deps.executors, step, scope, facts, run.abort.signal));
     return true;
   }
   unit.running = true;
@@ -186,7 +181,8 @@ function attemptFacts(run: Run, track: Track, unit: Unit, nowMs: number): Attemp
         seq: seq++,
         atMs: run.deps.now(),
         level,
-        message,
+        // PostgreSQL's text holds every character but this one.
+        message: message.replaceAll('\0', '\u{fffd}'),
         truncated,
       });
     },

@@ -1,0 +1,63 @@
+import { z } from '../zod.ts';
+import { choiceKey, integerKey, textKey } from './key.ts';
+import { cpusKey } from './keys.ts';
+
+const MIB = 1_048_576;
+
+const pathKey = (description: string, defaultText?: string) =>
+  textKey(
+    z.string().regex(/^\//, 'must be an absolute path').optional(),
+    description,
+    defaultText === undefined ? {} : { defaultText },
+  );
+
+/** How a worker runs code steps (DESIGN section 6). */
+export const sandboxKeys = {
+  PATH: textKey(
+    z.string().default('/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'),
+    'Where programs such as `runsc` and `python3` are looked for',
+    {
+      defaultText: 'the system’s folders',
+    },
+  ),
+  SANDBOX_DRIVER: choiceKey(
+    'What code steps run in: `gvisor`; `process`, which isolates far less and is for development alone; `none`; `auto` is gVisor where this machine can, else none',
+    ['auto', 'gvisor', 'process', 'none'],
+    'auto',
+  ),
+  MILLRACE_RUNSC: pathKey('gVisor’s `runsc`', 'looked for in the cache folder, then on the PATH'),
+  MILLRACE_RUNNER_ROOTFS: pathKey('A root file system for sandboxes, already built', 'built at first start'),
+  XDG_CACHE_HOME: pathKey(
+    'Holds the folder `millrace` with what can be made again: root file systems, runsc, unpacked packages',
+    '`~/.cache`',
+  ),
+  SANDBOX_STATE_DIR: pathKey(
+    'Where the files of running sandboxes are; they go with them',
+    '`/run/millrace`',
+  ),
+  SANDBOX_SPARES_JAVASCRIPT: integerKey('Warmed sandboxes kept ready for TypeScript and JavaScript', {
+    default: 2,
+    min: 0,
+    max: 4,
+  }),
+  SANDBOX_SPARES_PYTHON: integerKey('Warmed sandboxes kept ready for Python', {
+    default: 1,
+    min: 0,
+    max: 4,
+  }),
+  SANDBOX_MEMORY_BUDGET_BYTES: integerKey(
+    'Memory for sandboxes; one counts 100 MiB, or what its `resources` ask for',
+    { default: 2048 * MIB, min: 256 * MIB, max: 1024 * 1024 * MIB },
+  ),
+  SANDBOX_MEMORY_BYTES: integerKey('Memory limit of a sandbox whose step asks for nothing else', {
+    default: 256 * MIB,
+    min: 128 * MIB,
+    max: 16_384 * MIB,
+  }),
+  SANDBOX_CPUS: cpusKey('Cores that such a sandbox may use', '1'),
+  SANDBOX_CLAIM_TIMEOUT_MS: integerKey('How long an attempt waits for a place in a sandbox', {
+    default: 60_000,
+    min: 1000,
+    max: 600_000,
+  }),
+} as const;

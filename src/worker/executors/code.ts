@@ -1,0 +1,275 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Redactor } from '../../core/credentials/redact.ts';
+import {
+  createRedactors,
+  loadCredentials,
+  secretsOf,
+  type ReadCredential,
+} from '../../core/credentials/secrets.ts';
+import type { Credential } from '../../core/credentials/types.ts';
+import { defaultInput } from '../../core/definition/default-input.ts';
+import type { CompiledCode, CompiledNotebook, CompiledStepOf } from '../../core/definition/types.ts';
+import type { Scope } from '../../core/expressions/types.ts';
+import type { JsonObject } from '../../core/json.ts';
+import type { FailureDetail, RunFailure, RunPayload } from '../../core/sandbox/protocol.ts';
+import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
+import type { Broker, Grant } from '../broker/broker.ts';
+import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
+import type { SandboxLimits } from '../sandbox/driver.ts';
+import {
+  SandboxLostError,
+  type Program,
+  type RunEnd,
+  type RunRequest,
+  type SandboxPool,
+} from '../sandbox/types.ts';
+import type { AttemptContext, Executor } from './types.ts';
+
+/** A step's file, ready to be run. */
+export interface LoadedProgram {
+  readonly program: Program;
+  /** Turns the runtime's stack into lines of the author's files. */
+  readonly mapStack: (stack: string) => string;
+}
+
+export interface CodeExecutorDeps {
+  readonly pool: SandboxPool;
+  readonly broker: Broker;
+  /** Rejects with a StepError when the version holds no such program. */
+  readonly loadProgram: (workflowId: string, version: number, file: string) => Promise<LoadedProgram>;
+  readonly readCredential: ReadCredential;
+  /** Of a sandbox whose step asks for nothing else. */
+  readonly limits: SandboxLimits;
+}
+
+const MAX_LOG_BYTES = 1_048_576;
+/** The platform's own retries of an attempt whose sandbox was lost (DESIGN section 6). */
+const LOST_RETRY_DELAYS_MS = [1000, 2000, 4000] as const;
+/** An attempt that was alone in this many sandboxes when they ended is what ended them. */
+const MAX_LOST_ALONE = 2;
+
+/** Runs a file of the workflow in a sandbox that has nothing of the platform in reach. */
+export function createCodeExecutor(deps: CodeExecutorDeps): Executor<'code'> & Executor<'notebook'> {
+  const redactorOf = createRedactors();
+  return async (
+    step: CompiledStepOf<'code'> | CompiledStepOf<'notebook'>,
+    scope: Scope,
+    context: AttemptContext,
+  ) => {
+    const { body } = step;
+    const { tenantId, clock } = context;
+    const [{ program, mapStack }, secrets, credentials] = await Promise.all([
+      deps.loadProgram(context.workflowId, context.version, body.file),
+      loadCredentials(deps.readCredential, tenantId, body.secrets),
+      loadCredentials(deps.readCredential, tenantId, body.credentials),
+    ]);
+    const redactor = redactorOf([...secrets.values(), ...credentials.values()]);
+    const payload = makePayload(step, scope, context, secretsOf(secrets));
+    const refusals = new Map<string, StepError>();
+    const attempt = { deps, step, context, program, payload, credentials, redactor, refusals };
+    try {
+      const end = await runUntilKept(attempt);
+      if (end.type === 'failed') throw failureOf(attempt, end.failure, end.detail, mapStack);
+      return { type: 'done', output: redactor.json(end.output) };
+    } finally {
+      clock.pause();
+    }
+  };
+}
+
+interface Attempt {
+  readonly deps: CodeExecutorDeps;
+  readonly step: CompiledStepOf<'code'> | CompiledStepOf<'notebook'>;
+  readonly context: AttemptContext;
+  readonly program: Program;
+  readonly payload: RunPayload;
+  readonly credentials: ReadonlyMap<string, Credential>;
+  readonly redactor: Redactor;
+  /** How requests of the code failed, by code: a failure that it did not catch is the step's own. */
+  readonly refusals: Map<string, StepError>;
+}
+
+/** Runs it in sandbox after sandbox until one lives long enough to tell how it ended. */
+async function runUntilKept(attempt: Attempt): Promise<RunEnd> {
+  const { context, step } = attempt;
+  let lostAlone = 0;
+  for (let losses = 0; ; losses++) {
+    try {
+      return await runOnce(attempt, losses > 0);
+    } catch (raw) {
+      if (!(raw instanceof SandboxLostError)) throw raw;
+      if (raw.wasAlone) lostAlone++;
+      const pauseMs = LOST_RETRY_DELAYS_MS[losses];
+      const blamed = blame(raw, lostAlone);
+      if (blamed !== undefined) throw blamed;
+      if (step.atMostOnce || pauseMs === undefined) throw lostError(raw, losses);
+      context.log('warn', `The sandbox was lost (${raw.exit.reason}); the step runs again in ${pauseMs} ms`);
+      await delay(pauseMs, undefined, { signal: context.signal });
+    }
+  }
+}
+
+async function runOnce(attempt: Attempt, isSuspect: boolean): Promise<RunEnd> {
+  const { deps, step, context, program } = attempt;
+  const { body } = step;
+  context.clock.pause();
+  const slot = await deps.pool.claim({
+    tenantId: context.tenantId,
+    workflowId: context.workflowId,
+    version: context.version,
+    runtime: program.runtime,
+    limits: limitsOf(body, deps.limits),
+    singleUse: body.isolation === 'execution',
+    alone: isSuspect,
+    signal: context.signal,
+  });
+  let grant: Grant | undefined;
+  try {
+    context.clock.restart();
+    grant = grantFor(attempt);
+    return await slot.run(runRequest(attempt, grant));
+  } finally {
+    grant?.close();
+    slot.release();
+  }
+}
+
+function grantFor({ deps, step, context, credentials, redactor }: Attempt): Grant {
+  return deps.broker.grant({
+    rules: step.body.egress,
+    credentials,
+    redactor,
+    traceparent: context.traceparent,
+    signal: context.signal,
+    timeoutMs: context.timeoutMs,
+    log: (level, message) => context.log(level, message),
+  });
+}
+
+function runRequest(attempt: Attempt, grant: Grant): RunRequest {
+  const { program, payload, step, context, redactor, refusals } = attempt;
+  return {
+    program,
+    payload,
+    maxOutputBytes: MAX_OUTPUT_BYTES,
+    maxLogBytes: MAX_LOG_BYTES,
+    isolateProcess: step.body.isolation === 'process',
+    signal: context.signal,
+    onLog: (level, text, truncated) => {
+      // The attempt is over for everybody else.
+      if (!context.signal.aborted) context.log(level, redactor.text(text), truncated);
+    },
+    fetch: async (request) => {
+      try {
+        return await grant.fetch(request);
+      } catch (error) {
+        if (error instanceof StepError) refusals.set(error.code, error);
+        throw error;
+      }
+    },
+  };
+}
+
+const limitsOf = (body: CompiledCode | CompiledNotebook, defaults: SandboxLimits): SandboxLimits => ({
+  memoryBytes: body.memoryBytes ?? defaults.memoryBytes,
+  cpus: body.cpus ?? defaults.cpus,
+  pids: defaults.pids,
+});
+
+function makePayload(
+  step: CompiledStepOf<'code'> | CompiledStepOf<'notebook'>,
+  scope: Scope,
+  context: AttemptContext,
+  secrets: Readonly<Record<string, string>>,
+): RunPayload {
+  const { workflow } = context;
+  return {
+    input: step.input === undefined ? defaultInput(step, workflow, scope) : step.input.evaluate(scope),
+    context: {
+      execution: scope['execution'] as JsonObject, // buildScope makes it
+      workflow: scope['workflow'] as JsonObject,
+      step: { id: step.id, attempt: context.attempt, item: context.item ?? null },
+      config: workflow.config,
+      secrets,
+      idempotencyKey: context.idempotencyKey,
+    },
+  };
+}
+
+/** The evidence that this attempt, and nothing else, ended its sandbox. */
+function blame(lost: SandboxLostError, lostAlone: number): StepError | undefined {
+  if (!lost.wasAlone) return undefined;
+  if (lost.exit.reason === 'out_of_memory') return retryableError('out_of_memory', OUT_OF_MEMORY);
+  if (lost.exit.reason === 'process_limit') {
+    return retryableError(
+      'resource_limit',
+      'The code started more processes or threads than a sandbox may have',
+    );
+  }
+  if (lostAlone < MAX_LOST_ALONE) return undefined;
+  return retryableError(
+    'resource_limit',
+    `The sandbox ended ${lostAlone} times while this step alone was in it; look for what ends processes or uses up memory, disk or processes`,
+  );
+}
+
+const OUT_OF_MEMORY =
+  'The code needed more memory than its sandbox has; use less, or raise `resources: { memory: … }` of the step';
+
+const lostError = (lost: SandboxLostError, retries: number): StepError =>
+  retryableError(
+    'sandbox_lost',
+    retries === 0
+      ? 'The sandbox was lost while the step ran, and `atMostOnce` forbids running it again'
+      : `The sandbox was lost ${retries + 1} times while the step ran; this is no fault of its code`,
+    { cause: lost },
+  );
+
+/** What a run's failure means for its step. The log gets the stack, in the author's own lines. */
+function failureOf(
+  { context, redactor, refusals }: Attempt,
+  failure: RunFailure,
+  detail: FailureDetail,
+  mapStack: (stack: string) => string,
+): StepError {
+  const stack = detail.stack === undefined ? undefined : redactor.text(mapStack(detail.stack));
+  const message = redactor.text(detail.message);
+  if (stack !== undefined && stack !== '') context.log('error', stack);
+  switch (failure) {
+    case 'code_error':
+      return (
+        refusals.get(detail.platformCode ?? '') ??
+        codeError(detail, redactor.text(detail.name), message, stack)
+      );
+    case 'out_of_memory':
+      return retryableError('out_of_memory', OUT_OF_MEMORY);
+    case 'resource_limit':
+      return retryableError('resource_limit', message);
+    case 'cancelled':
+      return retryableError('timeout', message); // the engine has ended the attempt already
+    case 'syntax_error':
+    case 'missing_export':
+    case 'unresolved_import':
+    case 'invalid_output':
+    case 'output_too_large':
+      return terminalError(failure, message);
+    default:
+      return failure satisfies never;
+  }
+}
+
+function codeError(
+  detail: FailureDetail,
+  name: string,
+  message: string,
+  stack: string | undefined,
+): StepError {
+  const place = stack === undefined ? undefined : firstPlace(stack);
+  return new StepError('code_error', `${name}: ${message}${place === undefined ? '' : ` (${place})`}`, {
+    retryable: detail.retryable ?? true,
+    ...(detail.retryAfterMs === undefined ? {} : { retryAfterMs: detail.retryAfterMs }),
+  });
+}
+
+/** `steps/score.ts:12:7` of the innermost frame. */
+const firstPlace = (stack: string): string | undefined => /[^\s("]+\.\w+:\d+(?::\d+)?/.exec(stack)?.[0];

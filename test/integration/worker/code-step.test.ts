@@ -1,0 +1,168 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { JsonObject, JsonValue } from '../../../src/core/json.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { startPlatform, type TestPlatform } from '../../support/platform.ts';
+import { startSink, type Sink } from '../../support/sink.ts';
+import { waitFor } from '../../support/wait-for.ts';
+
+let database: TestDatabase;
+let platform: TestPlatform;
+let sink: Sink;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  sink = await startSink(({ path, headers, body }) => ({
+    body: { path, authorization: headers['authorization'] ?? null, received: body },
+  }));
+  platform = await startPlatform(database.url, {
+    SANDBOX_DRIVER: 'gvisor',
+    EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}`,
+  });
+  // The first sandbox of all waits until the root file system is built.
+  await platform.workers[0]!.sandboxes;
+}, 180_000);
+
+afterAll(async () => {
+  await platform.stop();
+  await sink.close();
+  await database.drop();
+});
+
+const webhook = 'triggers: { hook: { webhook: { verify: { scheme: none } } } }';
+let workflows = 0;
+
+interface CodeStep {
+  readonly file: string;
+  readonly source: string;
+  /** Further keys of the step, as YAML in braces. */
+  readonly keys?: string;
+  readonly config?: string;
+}
+
+async function start(
+  { file, source, keys = '', config = '{}' }: CodeStep,
+  body: JsonValue = {},
+): Promise<string> {
+  const definition = `
+name: code-${++workflows}
+${webhook}
+config: ${config}
+steps: [ { id: it, code: ${file}, retry: { attempts: 1 } ${keys === '' ? '' : `, ${keys}`} } ]
+output: steps.it.output
+`;
+  const { hook } = await platform.deploy(definition, { [file]: source });
+  const reply = await platform.post(hook, body);
+  expect(reply.status).toBe(202);
+  return reply.data.executionId as string;
+}
+
+const run = async (step: CodeStep, body: JsonValue = {}) =>
+  platform.finished(await start(step, body), 60_000);
+
+async function logOf(id: string): Promise<readonly JsonObject[]> {
+  const { text } = await platform.call('GET', `/api/v1/executions/${id}/logs`);
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as JsonObject);
+}
+
+const CTX_JS = `
+export default async (ctx: any, input: any) => {
+  ctx.log.warn('careful', { n: 1 });
+  console.log('said');
+  const answer = await ctx.fetch('svc:/hello?x=1', { method: 'POST', body: 'from code' });
+  return {
+    input: input.body,
+    config: ctx.config,
+    secret: ctx.secrets.pin.length,
+    key: ctx.idempotencyKey,
+    execution: ctx.execution.id,
+    aborted: ctx.signal.aborted,
+    answer: await answer.json(),
+  };
+};
+`;
+const CTX_PY = `
+def run(ctx, input):
+    ctx.log.warn("careful", n=1)
+    print("said")
+    answer = ctx.fetch("svc:/hello?x=1", method="POST", body="from code")
+    return {
+        "input": input["body"],
+        "config": ctx.config,
+        "secret": len(ctx.secrets["pin"]),
+        "key": ctx.idempotency_key,
+        "execution": ctx.execution["id"],
+        "aborted": ctx.signal.aborted,
+        "answer": answer.json(),
+    }
+`;
+
+describe.each([
+  {
+    file: 'steps/a.ts',
+    add: 'export default async (ctx: any, input: any) => input.body.a + input.body.b;\n',
+    ctx: CTX_JS,
+  },
+  {
+    file: 'steps/a.py',
+    add: 'def run(ctx, input):\n    return input["body"]["a"] + input["body"]["b"]\n',
+    ctx: CTX_PY,
+  },
+])('a code step in $file', ({ file, add, ctx }) => {
+  test('gets the trigger and gives an output', async () => {
+    const execution = await run({ file, source: add }, { a: 40, b: 2 });
+    expect(execution).toMatchObject({ state: 'succeeded', output: 42 });
+  });
+
+  test('has all of ctx, and calls a service with a credential that it never sees', async () => {
+    await platform.call('PUT', '/api/v1/credentials/svc', {
+      type: 'bearer',
+      data: { token: 'canary-token-8d1f', baseUrl: sink.url },
+    });
+    await platform.call('PUT', '/api/v1/credentials/pin', {
+      type: 'secret',
+      data: { value: 'canary-pin-77' },
+    });
+    const id = await start(
+      { file, source: ctx, keys: 'credentials: [svc], secrets: [pin]', config: '{ region: eu }' },
+      { n: 1 },
+    );
+    const execution = await platform.finished(id, 60_000);
+    expect(execution).toMatchObject({
+      state: 'succeeded',
+      output: {
+        input: { n: 1 },
+        config: { region: 'eu' },
+        secret: 13,
+        key: `${id}.it`,
+        execution: id,
+        aborted: false,
+        answer: { path: '/hello?x=1', authorization: 'Bearer [redacted]' },
+      },
+    });
+    expect(sink.entries.at(-1)!.headers['authorization']).toBe('Bearer canary-token-8d1f');
+    const lines = await logOf(id);
+    expect(lines.map(({ level, message }) => `${level as string} ${message as string}`)).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^warn careful/), 'info said']),
+    );
+  });
+});
+
+describe('the log of a code step', () => {
+  test('can be read while it runs', async () => {
+    const source = `export default async (ctx) => {
+      console.log('first');
+      await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
+    };\n`;
+    const id = await start({ file: 'steps/slow.js', source });
+    await waitFor(async () => (await logOf(id)).some(({ message }) => message === 'first'), {
+      what: 'the line of a running step',
+      timeoutMs: 30_000,
+    });
+    expect((await platform.call('GET', `/api/v1/executions/${id}`)).data.state).toBe('running');
+    await platform.call('POST', `/api/v1/executions/${id}/cancel`);
+    expect(await platform.finished(id)).toMatchObject({ state: 'cancelled' });
+  });
+});
