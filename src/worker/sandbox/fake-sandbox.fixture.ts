@@ -44,6 +44,8 @@ export interface FakeSandbox extends Sandbox {
   readonly shared: readonly string[];
   readonly limits: readonly SandboxLimits[];
   isKilled(): boolean;
+  /** The runner reads nothing any more. */
+  deafen(): void;
   exit(exit: SandboxExit): void;
   memory: number | undefined;
 }
@@ -95,6 +97,7 @@ export function createFakeSandbox(script: RunnerScript = {}): FakeSandbox {
     limits,
     memory: undefined,
     isKilled: () => killed,
+    deafen: () => void inside.pause(),
     exit,
     kill() {
       killed = true;
