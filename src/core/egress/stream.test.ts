@@ -1,46 +1,20 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage, RequestListener } from 'node:http';
 import { buffer, text } from 'node:stream/consumers';
-import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import zlib from 'node:zlib';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { closeServers, serve } from '../../../test/support/http-server.ts';
+import { settled } from '../../../test/support/settled.ts';
 import { parseAllowPrivate } from './addresses.ts';
 import { createEgressClient } from './client.ts';
 import type { EgressClient, EgressRequest } from './types.ts';
 
-interface TestServer {
-  readonly port: number;
-  readonly url: string;
-  readonly requests: readonly IncomingMessage[];
-  readonly sockets: readonly Socket[];
-}
-
-const servers: Server[] = [];
 const clients: EgressClient[] = [];
 
 afterEach(async () => {
-  for (const server of servers.splice(0)) {
-    server.closeAllConnections();
-    server.close();
-  }
+  closeServers();
   await Promise.all(clients.splice(0).map((client) => client.close()));
 });
-
-async function serve(handler: RequestListener, host = '127.0.0.1', port = 0): Promise<TestServer> {
-  const requests: IncomingMessage[] = [];
-  const sockets: Socket[] = [];
-  const server = createServer((request, response) => {
-    requests.push(request);
-    handler(request, response);
-  });
-  server.on('connection', (socket) => sockets.push(socket));
-  servers.push(server);
-  server.listen(port, host);
-  await once(server, 'listening');
-  const address = server.address() as AddressInfo; // it listens on TCP
-  return { port: address.port, url: `http://${host}:${address.port}`, requests, sockets };
-}
 
 function makeClient(allow = '127.0.0.0/8'): EgressClient {
   const client = createEgressClient({ allowPrivate: parseAllowPrivate(allow) });
@@ -81,16 +55,6 @@ function pour(total: number): { handler: RequestListener; written: () => number 
     more();
   };
   return { handler, written: () => written };
-}
-
-/** Waits until a figure has stopped growing. */
-async function settled(figure: () => number): Promise<number> {
-  for (let last = -1, same = 0; same < 50;) {
-    await delay(2);
-    same = figure() === last ? same + 1 : 0;
-    last = figure();
-  }
-  return figure();
 }
 
 describe('a response', () => {
