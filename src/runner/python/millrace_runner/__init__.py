@@ -1,0 +1,1 @@
+"""The Python runner of a sandbox; README.md beside it tells how its processes work together."""

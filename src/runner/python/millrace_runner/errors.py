@@ -1,0 +1,25 @@
+"""The errors that author's code raises or meets through `ctx`."""
+
+
+class TerminalError(Exception):
+    """Raised by a step that can never succeed: it is not tried again."""
+
+
+class RetryableError(Exception):
+    """Raised by a step that may succeed later; `retry_after` is the least delay in seconds."""
+
+    def __init__(self, *args: object, retry_after: float | None = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
+
+
+class FetchError(Exception):
+    """`ctx.fetch` was refused or failed; `code` is one of the platform's error codes, such as `egress_denied`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Cancelled(BaseException):
+    """What a call of `ctx` that waits raises once the run is cancelled; no `except Exception` takes it by mistake."""

@@ -1,0 +1,145 @@
+"""What the worker is told of an exception that ended a run."""
+
+import errno
+import traceback
+from typing import Any, Final
+
+from .errors import Cancelled, FetchError, RetryableError, TerminalError
+from .importer import Program, is_unresolved
+from .output import InvalidOutput, OutputTooLarge
+from .protocol import (
+    MAX_CODE_CHARS,
+    MAX_MESSAGE_CHARS,
+    MAX_NAME_CHARS,
+    MAX_RETRY_AFTER_MS,
+    MAX_STACK_CHARS,
+    cut,
+)
+
+Failure = tuple[str, dict[str, Any]]
+"""One of RUN_FAILURES, and its detail as protocol.ts has it."""
+
+_EXHAUSTED: Final = {
+    errno.EAGAIN: "threads and processes",
+    errno.EMFILE: "open files",
+    errno.ENFILE: "open files",
+    errno.ENOSPC: "space in /tmp",
+    errno.EDQUOT: "space in /tmp",
+    errno.EFBIG: "size of a file",
+}
+
+
+class MissingExport(Exception):
+    """The entry has no function `run`."""
+
+
+def make_detail(name: str, message: str) -> dict[str, Any]:
+    return {"name": cut(name, MAX_NAME_CHARS), "message": cut(message, MAX_MESSAGE_CHARS)}
+
+
+def describe_failure(error: BaseException, program: Program | None) -> Failure:
+    """Never raises, whatever the author's exception does when it is asked for its text."""
+    detail = make_detail(_name_of(error), _message_of(error))
+    if stack := _stack_of(error, program):
+        detail["stack"] = cut(stack, MAX_STACK_CHARS)
+    failure = _classify(error, detail)
+    detail["message"] = cut(detail["message"], MAX_MESSAGE_CHARS)
+    return failure, detail
+
+
+def _classify(error: BaseException, detail: dict[str, Any]) -> str:
+    """The failure of an exception; completes its detail."""
+    match error:
+        case InvalidOutput():
+            return "invalid_output"
+        case OutputTooLarge():
+            return "output_too_large"
+        case MissingExport():
+            return "missing_export"
+        case Cancelled():
+            return "cancelled"
+        case SystemExit():
+            detail["message"] = f"the code ended its process: sys.exit({_message_of(error)}); return from run() instead"
+        case SyntaxError():
+            return _classify_syntax_error(error, detail)
+        case ModuleNotFoundError() if is_unresolved(error.name):
+            detail["message"] = (
+                f"there is no module {error.name!r} in the workflow, its packages or the standard library: "
+                "list its package in requirements.txt and run `millrace deploy`"
+            )
+            return "unresolved_import"
+        case MemoryError():
+            detail["message"] = f"the step used up its memory {detail['message']}".rstrip()
+            return "out_of_memory"
+        case OSError() if error.errno == errno.ENOMEM:
+            return "out_of_memory"
+        case _ if exhausted := _exhausted_resource(error):
+            detail["message"] = f"the step reached its limit of {exhausted}: {detail['message']}"
+            return "resource_limit"
+        case TerminalError():
+            detail["retryable"] = False
+        case RetryableError():
+            detail["retryable"] = True
+            if (after := _retry_after_ms(error)) is not None:
+                detail["retryAfterMs"] = after
+        case FetchError():
+            detail["platformCode"] = cut(str(error.code), MAX_CODE_CHARS)
+    return "code_error"
+
+
+def _classify_syntax_error(error: SyntaxError, detail: dict[str, Any]) -> str:
+    place = f"{error.filename}, line {error.lineno}, column {error.offset}" if error.lineno else str(error.filename)
+    line = f": {error.text.strip()}" if isinstance(error.text, str) and error.text.strip() else ""
+    detail["message"] = f"{error.msg} ({place}){line}"
+    return "syntax_error"
+
+
+def _exhausted_resource(error: BaseException) -> str | None:
+    if isinstance(error, RuntimeError) and _message_of(error) == "can't start new thread":
+        return _EXHAUSTED[errno.EAGAIN]
+    if isinstance(error, OSError) and error.errno is not None:
+        return _EXHAUSTED.get(error.errno)
+    return None
+
+
+def _retry_after_ms(error: RetryableError) -> float | None:
+    try:
+        milliseconds = float(error.retry_after) * 1000  # type: ignore[arg-type] - None is caught
+    except (TypeError, ValueError):
+        return None
+    return min(max(0.0, milliseconds), MAX_RETRY_AFTER_MS) if milliseconds == milliseconds else None
+
+
+def _name_of(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return f"<{_name_of(error)} whose str() failed>"
+
+
+def _stack_of(error: BaseException, program: Program | None) -> str:
+    """The traceback with the author's files alone: nobody can mend the lines of others."""
+    try:
+        formatted = traceback.TracebackException.from_exception(error, max_group_width=5, max_group_depth=3)
+        for part in _chain_of(formatted):
+            own = [frame for frame in part.stack if program and program.is_own(frame.filename)]
+            part.stack = traceback.StackSummary.from_list(own)
+        return "".join(formatted.format())
+    except Exception:
+        return ""
+
+
+def _chain_of(top: traceback.TracebackException) -> list[traceback.TracebackException]:
+    found: list[traceback.TracebackException] = []
+    waiting: list[traceback.TracebackException | None] = [top]
+    while waiting:
+        part = waiting.pop()
+        if part is None or any(part is known for known in found):
+            continue
+        found.append(part)
+        waiting += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or [])]
+    return found

@@ -1,0 +1,82 @@
+"""What one slot may use, so that a bomb ends its own run and not the sandbox. README.md has what gVisor enforces."""
+
+import errno
+import resource
+import sys
+from typing import Final
+
+from .process_tree import descendants
+
+_MIB: Final = 1_048_576
+# For main, the template, the other slot and gVisor itself; address space beyond the rest is refused to a slot.
+_RESERVED_BYTES: Final = 64 * _MIB
+_LEAST_BYTES: Final = 64 * _MIB
+
+MAX_OPEN_FILES: Final = 256
+MAX_FILE_BYTES: Final = 64 * _MIB
+# Threads and processes of the whole sandbox: it is a limit of the uid.
+MAX_TASKS: Final = 80
+# A forked Python costs some 12 MiB at once (gVisor copies shared memory in large pieces), a thread next to nothing.
+MAX_PROCESSES: Final = 12
+# glibc takes 8 MiB otherwise, all of which counts as address space.
+THREAD_STACK_BYTES: Final = 2 * _MIB
+
+
+def total_memory_bytes() -> int:
+    """What the sandbox may use: gVisor shows its limit as the machine's memory."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(file.readline().split()[1]) * 1024
+
+
+def limit_slot() -> None:
+    """Sets what holds for the life of a slot's process. Memory is set for each run."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_NPROC, (MAX_TASKS, MAX_TASKS))
+
+
+def limit_memory(total_bytes: int) -> None:
+    """Sets the soft limit only: `release_memory` raises it, for the report of a run that has used it up.
+
+    RLIMIT_DATA would be the better measure, but gVisor does not hold private mappings to it.
+    """
+    allowed = address_space_bytes() + max(_LEAST_BYTES, total_bytes - _RESERVED_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
+
+
+def release_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def address_space_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def peak_memory_bytes() -> int:
+    """The most that was resident since this process began."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+_LIMITS: Final = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+
+
+def current_limits() -> tuple[tuple[int, int], ...]:
+    return tuple(resource.getrlimit(number) for number in _LIMITS)
+
+
+_FORKS: Final = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"})
+
+
+def forbid_process_bombs(main: int) -> None:
+    """Refuses a fork by Python code while main has MAX_PROCESSES below it; other programs meet RLIMIT_NPROC.
+
+    There is no way to take an audit hook back (PEP 578), which is what is wanted here.
+    """
+
+    def refuse(event: str, _args: tuple[object, ...]) -> None:
+        if event in _FORKS and sum(1 for _ in descendants(main)) >= MAX_PROCESSES:
+            raise BlockingIOError(errno.EAGAIN, f"too many processes: {MAX_PROCESSES} are there already")
+
+    sys.addaudithook(refuse)

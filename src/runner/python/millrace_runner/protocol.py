@@ -1,0 +1,48 @@
+"""The numbers and words that worker and runner agree on; src/core/sandbox/protocol.ts is their source."""
+
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+MAX_CHUNK_BYTES: Final = 65_536
+BODY_WINDOW_BYTES: Final = 262_144
+MAX_LOG_ENTRY_BYTES: Final = 16_384
+
+MAX_TARGET_CHARS: Final = 32_768
+MAX_METHOD_CHARS: Final = 32
+MAX_HEADERS: Final = 200
+MAX_CREDIT_BYTES: Final = 1_048_576
+
+MAX_NAME_CHARS: Final = 200
+MAX_MESSAGE_CHARS: Final = 16_384
+MAX_STACK_CHARS: Final = 65_536
+MAX_CODE_CHARS: Final = 64
+MAX_RETRY_AFTER_MS: Final = 86_400_000
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+REDIRECTS: Final = ("follow", "manual", "error")
+RUN_FAILURES: Final = frozenset(
+    {
+        "code_error",
+        "syntax_error",
+        "missing_export",
+        "unresolved_import",
+        "invalid_output",
+        "output_too_large",
+        "out_of_memory",
+        "resource_limit",
+        "cancelled",
+    }
+)
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` UTF-16 units of a text, as the worker counts them, with a sign where something is missing."""
+    if len(text) * 2 <= limit or len(text) + sum(char > "\uffff" for char in text[: limit + 1]) <= limit:
+        return text
+    kept, units = [], 1
+    for char in text[:limit]:
+        units += 2 if char > "\uffff" else 1
+        if units > limit:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"
