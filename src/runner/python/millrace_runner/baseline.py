@@ -13,16 +13,13 @@ MODULES: Final = (
     "concurrent.futures",
     "contextlib",
     "copy",
-    "csv",
     "dataclasses",
     "datetime",
     "decimal",
     "enum",
-    "fractions",
     "functools",
     "hashlib",
     "hmac",
-    "html",
     "inspect",
     "io",
     "itertools",
@@ -34,7 +31,6 @@ MODULES: Final = (
     "random",
     "re",
     "secrets",
-    "statistics",
     "string",
     "subprocess",
     "tempfile",
@@ -45,11 +41,8 @@ MODULES: Final = (
     "typing",
     "urllib.parse",
     "uuid",
-    "zoneinfo",
     # What asyncio, json and the import system take at their first use.
     "concurrent.futures.thread",
-    "encodings.idna",
-    "stringprep",
     "_strptime",
 )
 
@@ -73,4 +66,3 @@ def _finish_lazy_state() -> None:
     sys.modules["tempfile"]._get_candidate_names()
     sys.modules["time"].strptime("2026", "%Y")
     sys.modules["uuid"].uuid4()
-    "é".encode("idna")

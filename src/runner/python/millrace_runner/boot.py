@@ -1,21 +1,20 @@
 """From a fresh interpreter to the runner's loop."""
 
-import argparse
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Final
 
 from . import kernel
 from .reactor import Reactor
-from .runner import Runner
 from .template import Template, start_template
 
 # Where a sandbox can be written to at all.
 _SANDBOX_SCRATCH: Final = ("/tmp", "/dev/shm")
 _LOWEST_OWN_FD: Final = 10
-_IS_INIT: Final = 1
+_INIT_PID: Final = 1
 
 
 def boot(arguments: Sequence[str]) -> None:
@@ -25,16 +24,15 @@ def boot(arguments: Sequence[str]) -> None:
     control, template_pid = start_template(scratch, channel)
     # After the fork: steps are to have ordinary signals, and to look at themselves through /proc.
     _harden()
-    os.set_blocking(channel[0], False)
-    os.set_blocking(channel[1], False)
+    for end in channel:
+        os.set_blocking(end, False)
+    # After the fork, too: the template needs nothing of it.
+    from .runner import Runner
+
     reactor = Reactor()
-    runner: Runner
-
-    def on_template_lost() -> None:
-        runner.exit(1, "the template ended: something in the sandbox killed every process")
-
-    template = Template(reactor, control, template_pid, on_template_lost)
+    template = Template(reactor, control, template_pid)
     runner = Runner(reactor, channel, template, scratch)
+    template.on_lost = lambda: runner.exit(1, "something in the sandbox ended every process but this one")
     runner.start()
     reactor.run_forever()
 
@@ -63,12 +61,12 @@ def _harden() -> None:
 
 
 def _scratch_folders(arguments: Sequence[str]) -> list[str]:
-    """All in them is removed after a run, so that they are never guessed where others write, too."""
-    parser = argparse.ArgumentParser(description="Runs the Python steps of a sandbox.")
-    parser.add_argument("--scratch", action="append", help="a folder for runs to write to; all in it is removed")
-    given: list[str] | None = parser.parse_args(arguments).scratch
-    if given:
-        return [os.path.abspath(folder) for folder in given]
-    if os.getpid() != _IS_INIT:
-        parser.error("--scratch is required outside of a sandbox: all in that folder is removed")
+    """The values of `--scratch`. All in them is removed after a run, so that they are never guessed outside of a sandbox."""
+    # argparse would cost main 2 MiB.
+    if len(arguments) % 2 or any(option != "--scratch" for option in arguments[::2]):
+        sys.exit("usage: main.py [--scratch FOLDER]...")
+    if arguments:
+        return [os.path.abspath(folder) for folder in arguments[1::2]]
+    if os.getpid() != _INIT_PID:
+        sys.exit("outside of a sandbox --scratch is required: everything in that folder is removed")
     return [folder for folder in _SANDBOX_SCRATCH if os.access(folder, os.W_OK)]

@@ -4,16 +4,11 @@ import codecs
 import io
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from .lines import LineSplitter, to_entry
 
 LogEntry = Callable[[str, bytes], None]
 """Takes an entry's level and text."""
-
-STDOUT_LEVEL: Final = "info"
-# Python's own warnings and the progress of many tools go there; a real failure is the step's error.
-STDERR_LEVEL: Final = "warn"
 
 
 class CapturedBuffer(io.BufferedIOBase):

@@ -10,10 +10,10 @@ from .output import InvalidOutput, OutputTooLarge
 from .protocol import (
     MAX_CODE_CHARS,
     MAX_MESSAGE_CHARS,
-    MAX_NAME_CHARS,
     MAX_RETRY_AFTER_MS,
     MAX_STACK_CHARS,
     cut,
+    make_detail,
 )
 
 Failure = tuple[str, dict[str, Any]]
@@ -31,10 +31,6 @@ _EXHAUSTED: Final = {
 
 class MissingExport(Exception):
     """The entry has no function `run`."""
-
-
-def make_detail(name: str, message: str) -> dict[str, Any]:
-    return {"name": cut(name, MAX_NAME_CHARS), "message": cut(message, MAX_MESSAGE_CHARS)}
 
 
 def describe_failure(error: BaseException, program: Program | None) -> Failure:
@@ -122,13 +118,15 @@ def _message_of(error: BaseException) -> str:
 
 
 def _stack_of(error: BaseException, program: Program | None) -> str:
-    """The traceback with the author's files alone: nobody can mend the lines of others."""
+    """The traceback with the author's files alone: nobody can mend the lines of others. Empty when there are none."""
     try:
         formatted = traceback.TracebackException.from_exception(error, max_group_width=5, max_group_depth=3)
+        has_lines = isinstance(error, SyntaxError)
         for part in _chain_of(formatted):
             own = [frame for frame in part.stack if program and program.is_own(frame.filename)]
             part.stack = traceback.StackSummary.from_list(own)
-        return "".join(formatted.format())
+            has_lines = has_lines or bool(own)
+        return "".join(formatted.format()) if has_lines else ""
     except Exception:
         return ""
 

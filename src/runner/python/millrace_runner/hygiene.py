@@ -9,7 +9,6 @@ import _locale
 import _signal
 import _thread
 import atexit
-import csv
 import decimal
 import functools
 import gc
@@ -30,9 +29,20 @@ _HEAP_TYPE: Final = 1 << 9
 _MAX_COMPARED: Final = 64
 # Written to by warnings and `typing` as a matter of course.
 _BENIGN_NAMES: Final = frozenset({"__warningregistry__", "__annotations__"})
+# Large tables that steps have no business with; `posix` is the C half of `os`.
+_UNWATCHED_MODULES: Final = frozenset({"ast", "dis", "errno", "opcode", "posix", "token", "tokenize"})
 # Tables that change by themselves, or are looked after by others: `purge`, volatile.py.
 _UNWATCHED: Final = frozenset(
-    {"__builtins__", "__warningregistry__", "modules", "path_importer_cache", "_value2member_map_", "_active", "_limbo"}
+    {
+        "__all__",
+        "__builtins__",
+        "__warningregistry__",
+        "_active",
+        "_limbo",
+        "_value2member_map_",
+        "modules",
+        "path_importer_cache",
+    }
 )
 # Above this much memory at its peak, the process is not worth keeping: the allocator gives little of it back.
 _MAX_GROWTH_BYTES: Final = 48 * 1_048_576
@@ -179,9 +189,16 @@ def _watched() -> Iterator[tuple[str, Any]]:
     for name, module in list(sys.modules.items()):
         if not isinstance(module, types.ModuleType) or id(module) in seen:
             continue
+        if name in _UNWATCHED_MODULES or _is_accelerator(name, module):
+            continue
         seen.add(id(module))
         yield name, vars(module)
         yield from _watched_in(name, vars(module), seen)
+
+
+def _is_accelerator(name: str, module: types.ModuleType) -> bool:
+    """Whether it is the C half of a module: what Python code uses of it, it finds in the other half."""
+    return name.startswith("_") and not getattr(module, "__file__", "").endswith(".py")
 
 
 def _watched_in(owner: str, table: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -260,12 +277,9 @@ def _interpreter_state() -> dict[str, object]:
         "gc.isenabled": gc.isenabled(),
         "gc.get_threshold": gc.get_threshold(),
         "gc.get_debug": gc.get_debug(),
-        "gc.get_freeze_count": gc.get_freeze_count() > 0,
         "gc.callbacks": len(gc.callbacks),
         "atexit": atexit._ncallbacks(),
         "socket.getdefaulttimeout": socket.getdefaulttimeout(),
         "locale.setlocale": _locale.setlocale(_locale.LC_ALL, None),
-        "csv.field_size_limit": csv.field_size_limit(),
-        "csv.list_dialects": csv.list_dialects(),
         "decimal.DefaultContext": repr(decimal.DefaultContext),
     }

@@ -1,6 +1,6 @@
 """The numbers and words that worker and runner agree on; src/core/sandbox/protocol.ts is their source."""
 
-from typing import Final
+from typing import Any, Final
 
 PROTOCOL_VERSION: Final = 1
 MAX_CHUNK_BYTES: Final = 65_536
@@ -19,6 +19,9 @@ MAX_CODE_CHARS: Final = 64
 MAX_RETRY_AFTER_MS: Final = 86_400_000
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+STDOUT_LEVEL: Final = "info"
+# Python's own warnings and the progress of many tools go there; a real failure is the step's error.
+STDERR_LEVEL: Final = "warn"
 REDIRECTS: Final = ("follow", "manual", "error")
 RUN_FAILURES: Final = frozenset(
     {
@@ -46,3 +49,8 @@ def cut(text: str, limit: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…"
+
+
+def make_detail(name: str, message: str) -> dict[str, Any]:
+    """The least that the worker is told of a failure."""
+    return {"name": cut(name, MAX_NAME_CHARS), "message": cut(message, MAX_MESSAGE_CHARS)}

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from . import link as messages
 from .budget import LogBudget
-from .failures import make_detail
 from .frames import MAX_PAYLOAD_BYTES, ProtocolError
 from .protocol import (
     BODY_WINDOW_BYTES,
@@ -27,6 +26,7 @@ from .protocol import (
     REDIRECTS,
     RUN_FAILURES,
     cut,
+    make_detail,
 )
 
 # More than the slot itself allows, which counts the open ones alone.
@@ -168,7 +168,7 @@ class Run:
             self._send({"type": "fetch_credit", **names, "bytes": count}, b"")
 
 
-_HEADER_FOR_SLOT: Final = ("program", "maxLogBytes", "memoryBytes")
+_HEADER_FOR_SLOT: Final = ("program", "maxLogBytes", "memoryBytes", "isolateProcess")
 _FETCH_KINDS: Final = frozenset(
     {messages.FETCH_DATA, messages.FETCH_END, messages.FETCH_ABORT, messages.FETCH_CREDIT}
 )

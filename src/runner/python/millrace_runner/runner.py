@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from . import link as messages
-from .failures import make_detail
 from .frames import FrameDecoder, ProtocolError, encode_frame
 from .kernel import describe_kernel
 from .process_tree import kill_descendants, kill_orphans
-from .protocol import PROTOCOL_VERSION
+from .protocol import PROTOCOL_VERSION, make_detail
 from .reactor import Callback, Reactor
 from .relay import Run, parse_failure
 from .scratch import list_scratch, slot_folder

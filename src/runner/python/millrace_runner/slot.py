@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from . import kernel, limits, volatile
 from . import link as messages
 from .budget import LogBudget
-from .capture import STDERR_LEVEL, STDOUT_LEVEL, CapturedText
+from .capture import CapturedText
 from .context import Context
 from .execute import execute
 from .failures import Failure, describe_failure
@@ -19,7 +19,7 @@ from .hygiene import Process, Snapshot, may_change_limits
 from .importer import Program
 from .link import Link
 from .mailbox import Mailbox
-from .protocol import LOG_LEVELS
+from .protocol import LOG_LEVELS, STDERR_LEVEL, STDOUT_LEVEL
 from .volatile import LoggingState
 
 _LINK_FD: Final = 3
@@ -92,7 +92,8 @@ class Slot:
             os._exit(0)
         if failure and failure[0] == "out_of_memory":
             limits.release_memory()
-        leftovers = self._clean_up()
+        # A process for one run alone has nobody to keep clean for.
+        leftovers = [] if header.get("isolateProcess") else self._clean_up()
         if failure and failure[0] == "out_of_memory":
             leftovers.append("its memory was used up")
         if leftovers:

@@ -7,17 +7,19 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from . import link as messages
-from .capture import STDERR_LEVEL, STDOUT_LEVEL
 from .frames import ProtocolError
 from .lines import LineSplitter
 from .link import LinkDecoder, pack
 from .process_tree import kill_tree
+from .protocol import STDERR_LEVEL, STDOUT_LEVEL
 from .reactor import Reactor
 from .relay import Run
 from .stream import Outbox, read_available
 from .template import Template
 
 _READ_BYTES: Final = 65_536
+# From the end of a process's link to its own end; large memory takes its time to be given back.
+_ENDING_SECONDS: Final = 0.5
 # A pipe holds one of these; a process that goes on writing must not keep main here.
 _MAX_DRAIN_READS: Final = 4
 _MAX_FROM_SLOT_BYTES: Final = messages.MAX_FROM_SLOT_BYTES
@@ -102,9 +104,9 @@ class SlotProcess:
         if chunk:
             self._take(chunk)
         elif chunk is not None:
-            # It ended, or its code closed the descriptor, without which it is of no use.
-            self.has_lost_link = True
-            self.kill()
+            # It is ending, which the pidfd will tell; or its code closed the descriptor, and it is of no use.
+            self._reactor.forget(self._link.fileno())
+            self._reactor.after(_ENDING_SECONDS, self._kill_without_link)
 
     def _take(self, chunk: bytes) -> None:
         try:
@@ -113,6 +115,10 @@ class SlotProcess:
                 if self.is_dying:
                     return
         except ProtocolError:
+            self._kill_without_link()
+
+    def _kill_without_link(self) -> None:
+        if not self.is_dying:
             self.has_lost_link = True
             self.kill()
 
