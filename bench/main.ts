@@ -17,7 +17,7 @@ const TOP_FUNCTIONS = 25;
 /** The exit status after each, as shells have it: 128 and its number. */
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const USAGE = `Usage: npm run bench [-- --only <names> --runs <1-20> --seconds <2-120> --profile <folder> --env <NAME=value>...]
-Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}
+Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}; sandbox: all that begin so
 Only a run of all of them, as they are, writes docs/performance.md. --env sets a variable of API and worker. --profile leaves
 CPU profiles of both in the folder and prints what they and the statements of PostgreSQL take; it slows everything down.`;
 
@@ -50,16 +50,20 @@ function parseSettings(args: readonly string[]): Settings {
   }
   if (values.help) throw new UsageError('');
   const names = values.only?.split(',').map((name) => name.trim());
-  const unknown = names?.filter((name) => !MEASURES.some((measure) => measure.name === name)) ?? [];
+  const unknown = names?.filter((name) => !MEASURES.some((measure) => isMeant(name, measure))) ?? [];
   if (unknown.length > 0) throw new UsageError(`There is no measurement called ${unknown.join(', ')}.`);
   return {
-    measures: MEASURES.filter(({ name }) => names?.includes(name) ?? true),
+    measures: MEASURES.filter((measure) => names?.some((name) => isMeant(name, measure)) ?? true),
     runs: wholeNumber('--runs', values.runs, 1, 20),
     seconds: wholeNumber('--seconds', values.seconds, 2, 120),
     profile: values.profile === undefined ? undefined : resolve(values.profile),
     env: Object.fromEntries(values.env.map(parseVariable)),
   };
 }
+
+/** `sandbox` means all whose names begin so. */
+const isMeant = (name: string, measure: Measure): boolean =>
+  measure.name === name || measure.name.startsWith(`${name}-`);
 
 function parseVariable(text: string): readonly [string, string] {
   const [, name, value] = /^([A-Z][A-Z0-9_]*)=(.*)$/.exec(text) ?? [];

@@ -1,3 +1,5 @@
+import { SANDBOX_FIGURES } from './sandbox-targets.ts';
+
 /** Every figure, and what it is held against (the release gates of the project). */
 export const FIGURES = {
   acceptsPerSecond: {
@@ -120,6 +122,7 @@ export const FIGURES = {
   },
   firstStartMs: { title: '`npm start` in a new folder until ready (makes the database)', unit: 'ms' },
   secondStartMs: { title: '`npm start` in the same folder again', unit: 'ms' },
+  ...SANDBOX_FIGURES,
   othersPercent: { title: 'this machine: what others used of it before each round', unit: '%' },
   clientLimitPerSecond: {
     title: 'this machine: the load generator against a bare node:http server, which is its own limit',
@@ -138,5 +141,17 @@ export interface Figure {
     | { readonly atLeast: number; readonly stretch?: number }
     | { readonly atMost: number; readonly stretch?: number };
   /** n8n 2.8.4 in queue mode on a machine like it. */
-  readonly n8n?: { readonly from: number; readonly to: number; readonly note?: string };
+  readonly n8n?: FigureRange;
+  /** The figure of the same work without isolation, in the same run. */
+  readonly plain?: string;
+  /** Shown beside the figure that names it, not by itself. */
+  readonly isComparison?: true;
+  /** The same without the platform around it. */
+  readonly bare?: FigureRange;
+}
+
+export interface FigureRange {
+  readonly from: number;
+  readonly to: number;
+  readonly note?: string;
 }

@@ -7,6 +7,10 @@ import { machine } from './machine.ts';
 import type { Measure } from './measure.ts';
 import { mixed } from './mixed.ts';
 import { resume } from './resume.ts';
+import { sandboxBacklog, sandboxLarge, sandboxSingle } from './sandbox/backlog.ts';
+import { sandboxFirst, sandboxMiss } from './sandbox/first.ts';
+import { sandboxLoad } from './sandbox/load.ts';
+import { sandboxSpare } from './sandbox/spare.ts';
 import { start } from './start.ts';
 
 /** In the order of a round; `latency` goes by what `accept` found. */
@@ -21,4 +25,11 @@ export const MEASURES: readonly Measure[] = [
   light,
   resume,
   start,
+  sandboxLoad,
+  sandboxBacklog,
+  sandboxLarge,
+  sandboxFirst,
+  sandboxMiss,
+  sandboxSpare,
+  sandboxSingle,
 ];

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import type { JsonObject } from '../../src/core/json.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import { createApiClient, type ApiClient } from '../../test/support/platform.ts';
 import { platformCommand, type TestProcess } from '../../test/support/processes.ts';
@@ -22,7 +23,9 @@ export interface Installation {
   stopWorker(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   stopApi(): Promise<void>;
   /** Deploys a workflow and gives the full URL of its webhook. */
-  deploy(definition: string): Promise<string>;
+  deploy(definition: string, files?: JsonObject): Promise<string>;
+  /** One sample of the worker's metrics; 0 when there is none of these labels. */
+  workerMetric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
 }
 
 /** What it took a process to be ready. */
@@ -121,7 +124,7 @@ async function start(
     data: { value: secret },
   });
   if (reply.status >= 300) throw new Error(`the credential was refused: ${reply.status} ${reply.text}`);
-  let worker: TestProcess | undefined;
+  let worker: { readonly child: TestProcess; readonly port: number } | undefined;
   return {
     client,
     secret,
@@ -129,20 +132,38 @@ async function start(
     sampler,
     apiStart: api.start,
     async startWorker() {
-      const { child, start } = await startOne('worker');
-      worker = child;
-      return start;
+      const started = await startOne('worker');
+      worker = started;
+      return started.start;
     },
     async stopWorker(signal = 'SIGTERM') {
-      if (worker !== undefined) await end(worker, signal);
+      if (worker !== undefined) await end(worker.child, signal);
       worker = undefined;
     },
     stopApi: () => end(api.child, 'SIGTERM'),
-    async deploy(definition) {
-      const { hook } = await client.deploy(definition);
+    async deploy(definition, files) {
+      const { hook } = await client.deploy(definition, files);
       return `http://127.0.0.1:${api.port}${hook}`;
     },
+    async workerMetric(name, labels = {}) {
+      if (worker === undefined) throw new Error('no worker runs');
+      const response = await fetch(`http://127.0.0.1:${worker.port}/metrics`);
+      return sampleOf(await response.text(), name, labels);
+    },
   };
+}
+
+/** Of the text format of Prometheus. */
+function sampleOf(text: string, name: string, labels: Readonly<Record<string, string>>): number {
+  const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
+  const line = text
+    .split('\n')
+    .find(
+      (one) =>
+        (one.startsWith(`${name}{`) || one.startsWith(`${name} `)) &&
+        wanted.every((label) => one.includes(label)),
+    );
+  return line === undefined ? 0 : Number(line.slice(line.lastIndexOf(' ') + 1));
 }
 
 let profiles = 0;

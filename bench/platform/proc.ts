@@ -1,10 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { SANDBOX_CGROUP_PREFIX } from './sandboxes.ts';
 
 /** proc(5): times in /proc are in clock ticks, of which Linux shows user space 100 a second. */
 const TICK_MS = 10;
 
-/** CPU time in milliseconds that a process and all its children used since they started, ended children included. */
+/**
+ * CPU time in milliseconds that a process and all its children used since they started, ended children included.
+ * Sandboxes are not: their cgroup counts them.
+ */
 export async function cpuMsOfTree(pid: number): Promise<number> {
   let ticks = 0;
   for (const [index, id] of (await tree(pid)).entries()) {
@@ -21,9 +25,14 @@ export async function cpuMsOfTree(pid: number): Promise<number> {
 async function tree(pid: number): Promise<readonly number[]> {
   const text = await read(`/proc/${pid}/task/${pid}/children`);
   const children = (text ?? '').split(' ').filter((id) => id.trim() !== '');
-  const below = await Promise.all(children.map((id) => tree(Number(id))));
+  const below = await Promise.all(
+    children.map(async (id) => ((await isInSandbox(id)) ? [] : tree(Number(id)))),
+  );
   return [pid, ...below.flat()];
 }
+
+const isInSandbox = async (pid: string): Promise<boolean> =>
+  ((await read(`/proc/${pid}/cgroup`)) ?? '').includes(SANDBOX_CGROUP_PREFIX);
 
 async function statOf(pid: number): Promise<readonly [number, number, number, number] | undefined> {
   const text = await read(`/proc/${pid}/stat`);

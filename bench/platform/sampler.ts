@@ -10,6 +10,8 @@ interface Sample {
 /** Looks at processes several times a second, to tell afterwards what they used between two moments. */
 export interface Sampler {
   watch(name: string, pid: number): void;
+  /** CPU milliseconds that something else counts, undefined while it does not. */
+  watchCounter(name: string, read: () => Promise<number | undefined>): void;
   /** CPU milliseconds used between two times of `Date.now()`, interpolated. */
   cpuMs(name: string, fromMs: number, toMs: number): number;
   /** The most memory seen since it is watched. */
@@ -17,16 +19,23 @@ export interface Sampler {
   stop(): Promise<void>;
 }
 
+type Look = () => Promise<Omit<Sample, 'atMs'> | undefined>;
+
 const EVERY_MS = 200;
 
+async function lookAt(pid: number): Promise<Omit<Sample, 'atMs'> | undefined> {
+  const [cpuMs, bytes] = await Promise.all([cpuMsOfTree(pid), residentBytes(pid)]);
+  return bytes === undefined ? undefined : { cpuMs, bytes };
+}
+
 export function startSampler(): Sampler {
-  const watched = new Map<string, { readonly pid: number; readonly samples: Sample[] }>();
+  const watched = new Map<string, { readonly look: Look; readonly samples: Sample[] }>();
   const stopping = new AbortController();
 
   const look = async (): Promise<void> => {
-    for (const { pid, samples } of watched.values()) {
-      const [cpuMs, bytes] = await Promise.all([cpuMsOfTree(pid), residentBytes(pid)]);
-      if (bytes !== undefined) samples.push({ atMs: Date.now(), cpuMs, bytes });
+    for (const one of watched.values()) {
+      const seen = await one.look();
+      if (seen !== undefined) one.samples.push({ atMs: Date.now(), ...seen });
     }
   };
   const looking = (async () => {
@@ -43,7 +52,15 @@ export function startSampler(): Sampler {
   };
 
   return {
-    watch: (name, pid) => void watched.set(name, { pid, samples: [] }),
+    watch: (name, pid) => void watched.set(name, { look: () => lookAt(pid), samples: [] }),
+    watchCounter: (name, read) =>
+      void watched.set(name, {
+        look: async () => {
+          const cpuMs = await read();
+          return cpuMs === undefined ? undefined : { cpuMs, bytes: 0 };
+        },
+        samples: [],
+      }),
     cpuMs: (name, fromMs, toMs) => interpolate(samplesOf(name), toMs) - interpolate(samplesOf(name), fromMs),
     peakBytes: (name) => Math.max(...samplesOf(name).map((sample) => sample.bytes)),
     async stop() {
