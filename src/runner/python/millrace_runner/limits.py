@@ -16,8 +16,9 @@ MAX_OPEN_FILES: Final = 256
 MAX_FILE_BYTES: Final = 64 * _MIB
 # Threads and processes of the whole sandbox: it is a limit of the uid.
 MAX_TASKS: Final = 80
-# A forked Python costs some 12 MiB at once (gVisor copies shared memory in large pieces), a thread next to nothing.
-MAX_PROCESSES: Final = 12
+# Processes below main, the template and the slots among them, up to which Python code may make another one. A fork of a slot
+# costs some 13 MiB at once (gVisor copies shared memory in large pieces), a program that is started as little as it needs.
+MAX_PROCESSES_BEFORE: Final = {"os.fork": 8, "os.forkpty": 8, "os.posix_spawn": 24, "subprocess.Popen": 24}
 # glibc takes 8 MiB otherwise, all of which counts as address space.
 THREAD_STACK_BYTES: Final = 2 * _MIB
 
@@ -66,17 +67,15 @@ def current_limits() -> tuple[tuple[int, int], ...]:
     return tuple(resource.getrlimit(number) for number in _LIMITS)
 
 
-_FORKS: Final = frozenset({"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"})
-
-
 def forbid_process_bombs(main: int) -> None:
-    """Refuses a fork by Python code while main has MAX_PROCESSES below it; other programs meet RLIMIT_NPROC.
+    """Refuses Python code another process when main has many below it already; other programs meet RLIMIT_NPROC.
 
     There is no way to take an audit hook back (PEP 578), which is what is wanted here.
     """
 
     def refuse(event: str, _args: tuple[object, ...]) -> None:
-        if event in _FORKS and sum(1 for _ in descendants(main)) >= MAX_PROCESSES:
-            raise BlockingIOError(errno.EAGAIN, f"too many processes: {MAX_PROCESSES} are there already")
+        most = MAX_PROCESSES_BEFORE.get(event)
+        if most is not None and (count := sum(1 for _ in descendants(main))) >= most:
+            raise BlockingIOError(errno.EAGAIN, f"too many processes: {count} are there already")
 
     sys.addaudithook(refuse)
