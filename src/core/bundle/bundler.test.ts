@@ -3,16 +3,10 @@ import { promisify } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { BundleLimitError, createBundler, wallArguments } from './bundler.ts';
 import type { BundleResult, JavascriptTarget } from './esbuild.ts';
+import { JAVASCRIPT_TARGET } from './target.ts';
 
 const run = promisify(execFile);
-const target: JavascriptTarget = {
-  platform: 'node',
-  target: 'es2024',
-  conditions: [],
-  mainFields: ['module', 'main'],
-  define: {},
-  builtins: ['crypto', 'util'],
-};
+const target: JavascriptTarget = { ...JAVASCRIPT_TARGET, builtins: ['crypto', 'util'] };
 const bundler = createBundler();
 afterAll(() => bundler.close());
 

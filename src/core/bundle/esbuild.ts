@@ -1,18 +1,20 @@
-import type { BuildOptions, BuildResult, Location, Message, Plugin } from 'esbuild-wasm';
+import type { BuildOptions, BuildResult, Location, Message, Metafile, Plugin } from 'esbuild-wasm';
 import { loaderOf, resolveImport, type ResolveContext } from './resolve.ts';
 
 // It runs in the bundler's own process, too: imports of files beside it alone.
 
-/** What bundles are made for; see javascript-target.ts. */
+/** What bundles are made for; plain data, so that it can cross between processes. */
 export interface JavascriptTarget {
-  readonly platform: 'node' | 'browser' | 'neutral';
-  readonly target: string;
-  readonly conditions: readonly string[];
-  readonly mainFields: readonly string[];
-  readonly define: Readonly<Record<string, string>>;
-  /** Modules of Node that the runner offers, without `node:`. */
+  /** Of esbuild; see javascript-target.ts. */
+  readonly options: TargetOptions;
+  /** Modules of Node that an author's files may import, without `node:`. */
   readonly builtins: readonly string[];
 }
+
+type ReadonlyOption<T> = T extends readonly (infer E)[] ? readonly E[] : Readonly<T>;
+export type TargetOptions = {
+  readonly [K in keyof BuildOptions]?: ReadonlyOption<BuildOptions[K]>;
+};
 
 /** A problem found while bundling, as data, so that it can cross between processes. */
 export interface BundleFault {
@@ -38,6 +40,8 @@ export type BundleResult =
       readonly map: string;
       /** Files that went into it; those of packages, too, where there are any. */
       readonly inputs: readonly string[];
+      /** What they import, as they write it, without modules of Node. */
+      readonly specifiers: ReadonlySet<string>;
       /** What esbuild finds odd in the author's own files. */
       readonly warnings: readonly BundleWarning[];
     }
@@ -75,6 +79,7 @@ export async function bundleStep(
       metafile,
       warnings,
     } = await build({
+      ...(target.options as BuildOptions), // it changes nothing that it is given
       stdin: {
         // A file without a default export is an error here, at build time.
         contents: `export { default } from ${JSON.stringify(`./${entry}`)};`,
@@ -85,29 +90,22 @@ export async function bundleStep(
       absWorkingDir: root,
       outfile: `${root === '/' ? '' : root}/step.js`,
       write: false,
-      bundle: true,
-      format: 'cjs',
-      platform: target.platform,
-      target: target.target,
-      conditions: [...target.conditions],
-      mainFields: [...target.mainFields],
-      define: { ...target.define },
       sourcemap: 'external',
       sourcesContent: false,
       metafile: true,
-      legalComments: 'none',
-      charset: 'utf8',
       logLevel: 'silent',
       plugins: [...plugins],
     });
     const inputs = metafile?.inputs ?? {};
     // Neither ES module nor CommonJS: it exports nothing, and esbuild would take that for an empty `module.exports`.
-    if (inputs[entry]?.format === undefined) return { ok: false, faults: [noDefaultExport(entry)] };
+    const entryPath = inputs[WRAPPER]?.imports[0]?.path ?? entry; // another one where it is a symbolic link
+    if (inputs[entryPath]?.format === undefined) return { ok: false, faults: [noDefaultExport(entry)] };
     return {
       ok: true,
       code: textOf(outputFiles, '.js'),
       map: textOf(outputFiles, '.map'),
       inputs: Object.keys(inputs).filter((path) => path !== WRAPPER),
+      specifiers: specifiersOf(inputs),
       warnings: warnings.filter(isOfAuthor).slice(0, MAX_FAULTS).map(toWarning),
     };
   } catch (raw) {
@@ -115,6 +113,13 @@ export async function bundleStep(
     return { ok: false, faults: raw.errors.slice(0, MAX_FAULTS).map((message) => toFault(message, entry)) };
   }
 }
+
+const specifiersOf = (inputs: Metafile['inputs']): ReadonlySet<string> =>
+  new Set(
+    Object.values(inputs).flatMap(({ imports }) =>
+      imports.flatMap(({ original, external }) => (external || original === undefined ? [] : [original])),
+    ),
+  );
 
 const textOf = (files: NonNullable<BuildResult['outputFiles']>, extension: string): string =>
   files.find(({ path }) => path.endsWith(extension))?.text ?? '';
@@ -124,10 +129,13 @@ const isBuildFailure = (raw: unknown): raw is { readonly errors: readonly Messag
 
 function toFault({ text, location, detail }: Message, entry: string): BundleFault {
   // What is said about the wrapper is meant for the file that it imports.
-  if (location?.file === WRAPPER && !isOurs(detail)) return noDefaultExport(entry);
+  if (location?.file === WRAPPER && text.startsWith('No matching export')) return noDefaultExport(entry);
   const place = location === null ? { file: entry } : placeOf(location);
   if (isOurs(detail)) return { ...detail[DETAIL], message: text, ...place };
-  return { code: 'syntax_error', message: text, ...place };
+  const unresolved = /^Could not resolve "(.+)"/.exec(text)?.[1];
+  if (unresolved === undefined) return { code: 'syntax_error', message: text, ...place };
+  const message = `\`${unresolved}\` was not found`;
+  return { code: 'unresolved_import', message, specifier: unresolved, ...place };
 }
 
 const noDefaultExport = (file: string): BundleFault => ({
@@ -167,13 +175,18 @@ function resolveBuiltin(name: string, target: JavascriptTarget) {
   return fault(`\`node:${name}\` cannot be imported here`, { code: 'forbidden_import', specifier: name });
 }
 
-/** Lets through the modules of Node that the runner offers, and no other. */
+/**
+ * Lets the author's files import the modules of Node that the runner offers, and no other. Packages may name any, as the
+ * target says: many do for what is never called, and the runner refuses the call.
+ */
 export const builtinsPlugin = (target: JavascriptTarget, isBuiltin: (name: string) => boolean): Plugin => ({
   name: 'millrace-builtins',
   setup(build) {
-    build.onResolve({ filter: /^[^./]/ }, ({ path }) => {
+    build.onResolve({ filter: /^[^./]/ }, ({ path, importer }) => {
       const name = path.startsWith('node:') ? path.slice('node:'.length) : path;
-      return path.startsWith('node:') || isBuiltin(name) ? resolveBuiltin(name, target) : undefined;
+      const isOfPackage = /[\\/]node_modules[\\/]/.test(importer);
+      if (isOfPackage || !(path.startsWith('node:') || isBuiltin(name))) return undefined;
+      return resolveBuiltin(name, target);
     });
   },
 });

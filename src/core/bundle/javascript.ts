@@ -1,11 +1,11 @@
 import type { Problem } from '../errors/app-error.ts';
 import { BundleLimitError, type Bundler } from './bundler.ts';
-import type { BundleFault, BundleResult, BundleWarning } from './esbuild.ts';
+import type { BundleFault, BundleResult, BundleWarning, JavascriptTarget } from './esbuild.ts';
 import { BUNDLE_LIMITS, mebibytes } from './limits.ts';
 import { loaderOf } from './resolve.ts';
 import { bundlePath, readShippedBundle } from './shipped-bundle.ts';
 import { fileProblem, RESERVED_FOLDER, type SourceFiles } from './source-files.ts';
-import { JAVASCRIPT_TARGET } from './target.ts';
+import { JAVASCRIPT_TARGET, SHIPPED_TARGET } from './target.ts';
 
 export type JavascriptBundle =
   | {
@@ -33,9 +33,9 @@ export async function bundleJavascript(
     const { code, map, sources } = shipped;
     const tooLarge = sizeProblem(entry, code);
     if (tooLarge !== undefined) return failed(tooLarge);
-    // It is whole already; it is bundled once more to see that it can be read, and what it imports.
+    // It is whole already; it is bundled once more to see that it can be read, and that nothing is missing.
     const path = bundlePath(entry);
-    const checked = await run(bundler, tenantId, path, new Map([[path, code]]));
+    const checked = await run(bundler, tenantId, path, new Map([[path, code]]), SHIPPED_TARGET);
     if (!checked.ok) return checked;
     return { ok: true, code, map: isMap(map) ? map : undefined, inputs: sources, warnings: [] };
   }
@@ -58,10 +58,11 @@ async function run(
   tenantId: string,
   entry: string,
   files: ReadonlyMap<string, string>,
+  target: JavascriptTarget = JAVASCRIPT_TARGET,
 ): Promise<JavascriptBundle> {
   let result: BundleResult;
   try {
-    result = await bundler.bundle(tenantId, { entry, files, target: JAVASCRIPT_TARGET });
+    result = await bundler.bundle(tenantId, { entry, files, target });
   } catch (raw) {
     if (!(raw instanceof BundleLimitError)) throw raw;
     return failed(fileProblem(entry, 'too_large', raw.message, 'make it smaller, or simpler'));
@@ -104,7 +105,7 @@ function fixOf({ code, message, reason, specifier = '' }: BundleFault): string {
         ? 'move it into the function, which may wait for promises'
         : 'correct the code';
     case 'forbidden_import':
-      return `use \`ctx.fetch\` for requests; these modules of Node can be imported: ${JAVASCRIPT_TARGET.builtins.join(', ')} (docs/code-steps.md)`;
+      return `use \`ctx.fetch\` for requests; these modules of Node can be imported: ${JAVASCRIPT_TARGET.builtins.join(', ')} (docs/deploying-code.md)`;
     case 'unresolved_import':
       return unresolvedFix(reason, specifier);
     default:

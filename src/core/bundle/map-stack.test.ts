@@ -41,6 +41,13 @@ describe('stacks of JavaScript', () => {
   });
 });
 
+it('stacks of a notebook name the cell', () => {
+  const map = createPythonStackMapper(['report.ipynb']);
+  expect(map('  File "report.ipynb#cell-3", line 2, in <module>\nValueError: x')).toBe(
+    '  at <module> (report.ipynb#cell-3:2)\nValueError: x',
+  );
+});
+
 it('stacks of Python name the workflow’s modules, without frames of others', () => {
   const map = createPythonStackMapper(['steps/score.py', 'lib/rate.py']);
   const stack = `Traceback (most recent call last):

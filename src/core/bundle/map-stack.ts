@@ -54,9 +54,12 @@ export function createPythonStackMapper(files: readonly string[]): MapStack {
         return isShown && !/^\s*[\^~]+\s*$/.test(text) ? text : undefined;
       }
       const [, path = '', line, name] = match;
-      const file = files.find((known) => path === known || path.endsWith(`/${known}`));
+      // A cell of a notebook is `report.ipynb#cell-3`.
+      const [module = '', cell] = path.split('#');
+      const file = files.find((known) => module === known || module.endsWith(`/${known}`));
       isShown = file !== undefined;
-      return isShown ? `  at ${name ?? '<module>'} (${file}:${line})` : undefined;
+      if (file === undefined) return undefined;
+      return `  at ${name ?? '<module>'} (${file}${cell === undefined ? '' : `#${cell}`}:${line})`;
     });
   };
 }
