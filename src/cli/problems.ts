@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path';
 import { AppError } from '../core/errors/app-error.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { CliError, EXIT, type ExitCode } from './cli-error.ts';
@@ -17,12 +18,28 @@ export class ApiError extends CliError {
 }
 
 /** `file:line:column message — fix`, the form that editors and terminals make links of. */
-export function formatFinding(problem: ProblemItem, file: string | undefined): string {
+export function formatFinding(problem: ProblemItem, workflow: string | undefined): string {
+  const beside = besidePath(problem.path, workflow);
+  const file = beside ?? workflow;
   const place = [file, problem.line, problem.column].filter((part) => part !== undefined).join(':');
   const where =
-    place === '' || problem.line === undefined ? [place, problem.path].filter(Boolean).join(' ') : place;
+    place === '' || (problem.line === undefined && beside === undefined)
+      ? [place, problem.path].filter(Boolean).join(' ')
+      : place;
   const fix = problem.fix === undefined || problem.fix === '' ? '' : ` — ${problem.fix}`;
   return printable(`${where === '' ? '' : `${where} `}${problem.message ?? ''}${fix}`);
+}
+
+/** The file that `files["steps/a.ts"]` is, as seen from here; undefined for places in the document itself. */
+function besidePath(path: string | undefined, workflow: string | undefined): string | undefined {
+  const [, quoted, plain] = /^files(?:\[(".*")\]|\.([\w$-]+))$/.exec(path ?? '') ?? [];
+  if (quoted === undefined && plain === undefined) return undefined;
+  try {
+    const file = plain ?? String(JSON.parse(quoted ?? ''));
+    return workflow === undefined ? file : join(dirname(workflow), file);
+  } catch {
+    return undefined;
+  }
 }
 
 /** How a failure is told on stderr, one line or several, and what the process ends with. */

@@ -5,6 +5,7 @@ import { z } from '../core/zod.ts';
 
 export const problemShape = z.looseObject({
   path: z.string().optional(),
+  code: z.string().optional(),
   line: z.number().optional(),
   column: z.number().optional(),
   message: z.string().optional(),

@@ -26,7 +26,13 @@ afterAll(async () => {
 it('every example is a workflow without problems and warnings, with a README', async () => {
   const files: string[] = [];
   for await (const file of glob('*/workflow.yaml', { cwd: join(PROJECT_ROOT, 'examples') })) files.push(file);
-  expect(files.sort()).toEqual(['github-push/workflow.yaml', 'hello/workflow.yaml']);
+  expect(files.sort()).toEqual([
+    'closest-match/workflow.yaml',
+    'customer-lookup/workflow.yaml',
+    'github-push/workflow.yaml',
+    'hello/workflow.yaml',
+    'slugs/workflow.yaml',
+  ]);
   for (const file of files) {
     expect.soft(parseWorkflow(await example(file)), file).toMatchObject({ ok: true, warnings: [] });
     expect.soft(await example(file.replace('workflow.yaml', 'README.md')), file).toContain('# ');

@@ -1,8 +1,7 @@
 import { EXIT, type ExitCode } from '../cli-error.ts';
 import { explain, formatFinding } from '../problems.ts';
 import type { Session } from '../session.ts';
-import { findingsOf, putWorkflow, type Deployed } from '../workflows.ts';
-import { readWorkflowFile } from '../workflow-file.ts';
+import { allFindings, findingsOf, gatherWorkflow, putWorkflow, type Deployed } from '../workflows.ts';
 
 type Outcome = Deployed & { readonly changed: boolean };
 
@@ -10,9 +9,18 @@ type Outcome = Deployed & { readonly changed: boolean };
 export async function deploy(session: Session, paths: readonly string[]): Promise<ExitCode> {
   const done: Outcome[] = [];
   for (const path of paths) {
-    const file = await readWorkflowFile(session.io, path);
+    const gathered = await gatherWorkflow(session.io, path);
+    const { file, collected } = gathered;
+    if (collected.problems.length > 0) {
+      const findings = await allFindings(session.api, gathered);
+      for (const finding of findings) session.io.say(formatFinding(finding, file.path));
+      session.io.say(`${file.path} was not deployed: it has ${findings.length} problem(s)`);
+      if (done.length > 0) session.show(done, describe);
+      return EXIT.failure;
+    }
     try {
-      const { status, body } = await putWorkflow(session.api, file, { dryRun: false });
+      const { files } = collected;
+      const { status, body } = await putWorkflow(session.api, file, { dryRun: false, files });
       done.push({ ...body, changed: status === 201 });
       for (const warning of body.warnings) session.io.say(`warning: ${formatFinding(warning, file.path)}`);
     } catch (raw) {

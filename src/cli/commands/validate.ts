@@ -1,8 +1,7 @@
 import { EXIT, type ExitCode } from '../cli-error.ts';
 import { explain, formatFinding } from '../problems.ts';
 import type { Session } from '../session.ts';
-import { findingsOf, putWorkflow, type Deployed } from '../workflows.ts';
-import { readWorkflowFile } from '../workflow-file.ts';
+import { allFindings, findingsOf, gatherWorkflow, putWorkflow, type Deployed } from '../workflows.ts';
 
 interface Verdict {
   readonly file: string;
@@ -22,10 +21,16 @@ export async function validate(session: Session, paths: readonly string[]): Prom
 }
 
 async function validateOne(session: Session, path: string): Promise<Verdict> {
-  const file = await readWorkflowFile(session.io, path);
+  const gathered = await gatherWorkflow(session.io, path);
+  const { file, collected } = gathered;
+  if (collected.problems.length > 0) {
+    const errors = await allFindings(session.api, gathered);
+    for (const finding of errors) session.io.say(formatFinding(finding, file.path));
+    return { file: file.path, valid: false, errors, warnings: [] };
+  }
   let saved: Deployed;
   try {
-    ({ body: saved } = await putWorkflow(session.api, file, { dryRun: true }));
+    ({ body: saved } = await putWorkflow(session.api, file, { dryRun: true, files: collected.files }));
   } catch (raw) {
     const errors = findingsOf(raw);
     if (errors === undefined) throw raw; // not about the document

@@ -1,0 +1,1 @@
+STOPWORDS = ["a", "an", "and", "of", "the", "to"]
