@@ -60,6 +60,9 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
     },
     budgetBytes: config.SANDBOX_MEMORY_BUDGET_BYTES,
     claimTimeoutMs: config.SANDBOX_CLAIM_TIMEOUT_MS,
+    session: {
+      onError: (error) => logger.error({ err: error }, 'a request of a code step failed inside the platform'),
+    },
   });
   closers.add(() => pool.close());
   const lateAt = performance.now() + READY_WITHIN_MS;

@@ -166,3 +166,159 @@ describe('the log of a code step', () => {
     expect(await platform.finished(id)).toMatchObject({ state: 'cancelled' });
   });
 });
+
+interface BadInput {
+  readonly what: string;
+  readonly code: string;
+  /** What the message has to say: the limit or the rule, and how to mend it. */
+  readonly says: RegExp;
+  readonly source: string;
+  readonly keys?: string;
+}
+
+const js = (body: string): string => `export default async (ctx, input) => {\n${body}\n};\n`;
+const py = (...lines: readonly string[]): string =>
+  `def run(ctx, input):\n${lines.map((line) => `    ${line}`).join('\n')}\n`;
+
+const BAD: Readonly<Record<'javascript' | 'python', readonly BadInput[]>> = {
+  javascript: [
+    {
+      what: 'an exception',
+      code: 'code_error',
+      says: /no such order.*steps\/bad\.js:2:7/,
+      source: js("throw new RangeError('no such order');"),
+    },
+    {
+      what: 'an exit from inside',
+      code: 'code_error',
+      says: /exit|ended/i,
+      source: js("require('node:process').exit(3);"),
+    },
+    {
+      what: 'a result that is not JSON',
+      code: 'invalid_output',
+      says: /BigInt/i,
+      source: js('return { n: 1n };'),
+    },
+    {
+      what: 'a result over 1 MiB',
+      code: 'output_too_large',
+      says: /1048576/,
+      source: js("return 'x'.repeat(1_048_577);"),
+    },
+    {
+      what: 'a loop without end',
+      code: 'timeout',
+      says: /1000 ms.*`timeout`/,
+      source: js('while (true);'),
+      keys: 'timeout: 1s',
+    },
+    {
+      what: 'too much memory',
+      code: 'out_of_memory',
+      says: /resources/,
+      source: js('const all = []; while (true) all.push(new Array(100_000).fill(all.length));'),
+    },
+    {
+      what: 'a host that is not allowed',
+      code: 'egress_denied',
+      says: /egress: \[example\.com\]/,
+      source: js("await ctx.fetch('https://example.com/');"),
+    },
+    {
+      what: 'a credential that is not listed',
+      code: 'egress_denied',
+      says: /credentials/,
+      source: js("await ctx.fetch('svc:/x');"),
+    },
+  ],
+  python: [
+    {
+      what: 'an exception',
+      code: 'code_error',
+      says: /no such order.*steps\/bad\.py:2/,
+      source: py("raise ValueError('no such order')"),
+    },
+    {
+      what: 'an exit from inside',
+      code: 'code_error',
+      says: /exit|ended/i,
+      source: py('import os', 'os._exit(3)'),
+    },
+    { what: 'a syntax error', code: 'syntax_error', says: /steps\/bad\.py.*2/, source: py('return 1 +') },
+    {
+      what: 'no function `run` in the end',
+      code: 'missing_export',
+      says: /def run\(ctx, input\)/,
+      source: 'def run(ctx, input):\n    pass\ndel run\n',
+    },
+    {
+      what: 'a module that was not deployed',
+      code: 'unresolved_import',
+      says: /requests.*requirements\.txt/s,
+      source: py('import requests'),
+    },
+    { what: 'a result that is not JSON', code: 'invalid_output', says: /set/, source: py('return {1, 2}') },
+    {
+      what: 'a result over 1 MiB',
+      code: 'output_too_large',
+      says: /1048576/,
+      source: py("return 'x' * 1048577"),
+    },
+    {
+      what: 'a loop without end',
+      code: 'timeout',
+      says: /1000 ms.*`timeout`/,
+      source: py('while True: pass'),
+      keys: 'timeout: 1s',
+    },
+    {
+      what: 'too much memory',
+      code: 'out_of_memory',
+      says: /resources/,
+      source: py('all = []', 'while True: all.append(bytearray(1000000))'),
+    },
+    {
+      what: 'too many processes',
+      code: 'resource_limit',
+      says: /process/,
+      source: py('import os, time', 'while True:', '    if os.fork() == 0: time.sleep(60)'),
+    },
+    {
+      what: 'a host that is not allowed',
+      code: 'egress_denied',
+      says: /egress: \[example\.com\]/,
+      source: py("ctx.fetch('https://example.com/')"),
+    },
+    {
+      what: 'a credential that is not listed',
+      code: 'egress_denied',
+      says: /credentials/,
+      source: py("ctx.fetch('svc:/x')"),
+    },
+  ],
+};
+
+describe.each(['javascript', 'python'] as const)('what goes wrong in %s ends its step alone', (language) => {
+  const file = language === 'javascript' ? 'steps/bad.js' : 'steps/bad.py';
+  test.for(BAD[language])('$what: $code', { timeout: 60_000 }, async ({ code, says, source, keys }) => {
+    const execution = await run({ file, source, ...(keys === undefined ? {} : { keys }) });
+    expect(execution).toMatchObject({ state: 'failed', error: { code, step: 'it' } });
+    expect((execution['error'] as { message: string }).message).toMatch(says);
+  });
+
+  test('a flood of output is cut in its middle', { timeout: 60_000 }, async () => {
+    const source =
+      language === 'javascript'
+        ? js("for (let i = 0; i < 200_000; i++) console.log(`line ${i} ${'x'.repeat(50)}`);")
+        : py("for i in range(200000): print(f'line {i} ' + 'x' * 50)");
+    const id = await start({ file, source });
+    expect(await platform.finished(id, 60_000)).toMatchObject({ state: 'succeeded' });
+    const lines = await logOf(id);
+    const messages = lines.map(({ message }) => message as string);
+    expect(messages[0]).toMatch(/^line 0 /);
+    expect(messages.at(-1)).toMatch(/^line 199999 /);
+    expect(lines.filter(({ truncated }) => truncated)).toHaveLength(1);
+    expect(messages.join('').length).toBeLessThan(1_200_000);
+  });
+});
