@@ -29,6 +29,12 @@ export interface ContainerSpec {
   readonly limits: SandboxLimits;
 }
 
+/** A sandbox's ends of its channel. */
+export interface Stdio {
+  readonly stdin: Socket;
+  readonly stdout: Socket;
+}
+
 /** A container that is being started, or runs. */
 export interface Container {
   readonly id: string;
@@ -45,13 +51,14 @@ export interface Container {
  * Starts `runsc run`, attached: sandbox and gofer end with it (runsc asks for that with PR_SET_PDEATHSIG), as it ends with
  * this process.
  *
- * @param channel becomes stdin and stdout, and is closed here
+ * @param stdio closed here, whatever happens. Two sockets, not one for both: gVisor makes the first that it takes over
+ *   non-blocking, and would show the second so to the runner, whose writes then fail when the worker reads slowly
  * @throws when there is nothing that could be started; nothing is left then
  */
 export async function startContainer(
   deps: ContainerDeps,
   spec: ContainerSpec,
-  channel: Socket,
+  stdio: Stdio,
 ): Promise<Container> {
   const { id } = spec;
   const folder = join(deps.state.folder, id);
@@ -75,12 +82,13 @@ export async function startContainer(
       firstUserId: deps.runsc.firstUserId ?? undefined,
     });
     await writeFile(join(folder, 'config.json'), JSON.stringify(bundle), { mode: 0o600 });
-    child = await spawnRunsc(deps, id, folder, channel);
+    child = await spawnRunsc(deps, id, folder, stdio);
   } catch (error) {
     await remove();
     throw error;
   } finally {
-    channel.destroy();
+    stdio.stdin.destroy();
+    stdio.stdout.destroy();
   }
   let isKilled = false;
   let leftover: Error | undefined;
@@ -121,7 +129,7 @@ async function spawnRunsc(
   deps: ContainerDeps,
   id: string,
   folder: string,
-  channel: Socket,
+  { stdin, stdout }: Stdio,
 ): Promise<ChildProcess> {
   const [program, ...tether] =
     deps.tether === undefined ? [deps.runsc.file] : [...deps.tether, deps.runsc.file];
@@ -138,7 +146,7 @@ async function spawnRunsc(
     id,
   ];
   // No variable of ours is any of its business; runsc needs none.
-  const child = spawn(program, args, { stdio: [channel, channel, 'pipe'], env: {}, cwd: '/' });
+  const child = spawn(program, args, { stdio: [stdin, stdout, 'pipe'], env: {}, cwd: '/' });
   await once(child, 'spawn');
   return child;
 }

@@ -50,16 +50,16 @@ export class GvisorDriver implements SandboxDriver {
   async start(spec: SandboxSpec): Promise<Sandbox> {
     if (this.#closing !== undefined) throw new Error('the driver is closed');
     const launcher = await this.#launcher;
-    const { answer, socket, exited } = await launcher.call({ type: 'start', ...spec });
-    if (answer.type !== 'started' || socket === undefined || exited === undefined) {
+    const { answer, channel, exited } = await launcher.call({ type: 'start', ...spec });
+    if (answer.type !== 'started' || channel === undefined || exited === undefined) {
       throw new Error('the launcher started a sandbox without a channel');
     }
     // Whoever reads the channel learns of its end from `exited`.
-    socket.on('error', () => undefined);
-    void exited.then(() => socket.destroy());
+    channel.on('error', () => undefined);
+    void exited.then(() => channel.destroy());
     return {
       id: answer.sandbox,
-      channel: socket,
+      channel,
       exited,
       kill: () => launcher.kill(answer.sandbox),
       setLimits: async (limits) => {
@@ -83,15 +83,20 @@ export class GvisorDriver implements SandboxDriver {
     ));
   }
 
-  /** A launcher that was killed takes its sandboxes with it; the next one sweeps what they left. */
+  /**
+   * A launcher that was killed takes its sandboxes with it; the next one sweeps what they left, and only then are they told
+   * as ended.
+   */
   #watch(launcher: LauncherClient): void {
-    void launcher.ended.then(() => {
-      if (this.#closing !== undefined) return;
-      this.#options.logger.error('the sandbox launcher has ended; all its sandboxes are lost');
-      this.#launcher = this.#replace();
-      this.#launcher.catch((error: unknown) => {
-        this.#options.logger.error({ err: error }, 'the sandbox launcher could not be started again');
-      });
+    void launcher.ended.then(async () => {
+      if (this.#closing === undefined) {
+        this.#options.logger.error('the sandbox launcher has ended; all its sandboxes are lost');
+        this.#launcher = this.#replace();
+        await this.#launcher.catch((error: unknown) => {
+          this.#options.logger.error({ err: error }, 'the sandbox launcher could not be started again');
+        });
+      }
+      launcher.giveUp();
     });
   }
 

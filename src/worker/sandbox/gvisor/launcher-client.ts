@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { extname } from 'node:path';
 import { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../../../core/logger.ts';
 import type { SandboxExit } from '../driver.ts';
@@ -14,7 +15,7 @@ export type LauncherCall = Call extends infer C ? (C extends Call ? Omit<C, 'cal
 /** What a call brought; a start brings all of it. */
 export interface LauncherAnswer {
   readonly answer: Answer;
-  readonly socket: Socket | undefined;
+  readonly channel: Duplex | undefined;
   readonly exited: Promise<SandboxExit> | undefined;
 }
 
@@ -38,7 +39,10 @@ export class LauncherClient {
   readonly #logger: Logger;
   readonly #calls = new Map<number, PromiseWithResolvers<LauncherAnswer>>();
   readonly #opened = Promise.withResolvers<RunscChoice>();
+  /** Of starts whose other socket is under way. */
+  readonly #stdins = new Map<number, Socket>();
   readonly #exits = new Map<string, PromiseWithResolvers<SandboxExit>>();
+  #failure: Error | undefined;
   #count = 0;
 
   constructor(path: string, logger: Logger) {
@@ -72,11 +76,19 @@ export class LauncherClient {
   }
 
   async call(call: LauncherCall): Promise<LauncherAnswer> {
+    if (this.#failure !== undefined) throw this.#failure;
     const pending = Promise.withResolvers<LauncherAnswer>();
     const number = ++this.#count;
     this.#calls.set(number, pending);
     this.#send({ ...call, call: number });
     return pending.promise;
+  }
+
+  /** Tells of sandboxes that nobody can tell of any more, because the launcher has ended. */
+  giveUp(): void {
+    const detail = this.#failure?.message ?? 'the launcher ended';
+    for (const exit of this.#exits.values()) exit.resolve({ reason: 'exited', detail });
+    this.#exits.clear();
   }
 
   kill(sandbox: string): void {
@@ -105,14 +117,19 @@ export class LauncherClient {
       case 'refused':
         this.#opened.reject(new LauncherRefusedError(message.reason, message.remedy));
         return;
+      case 'stdin':
+        if (socket !== undefined) this.#stdins.set(message.call, socket);
+        return;
       case 'started': {
+        const channel = joinSockets(this.#stdins.get(message.call), socket);
+        this.#stdins.delete(message.call);
         const exit = Promise.withResolvers<SandboxExit>();
         this.#exits.set(message.sandbox, exit);
-        this.#settle(message.call)?.resolve({ answer: message, socket, exited: exit.promise });
+        this.#settle(message.call)?.resolve({ answer: message, channel, exited: exit.promise });
         return;
       }
       case 'done':
-        this.#settle(message.call)?.resolve({ answer: message, socket: undefined, exited: undefined });
+        this.#settle(message.call)?.resolve({ answer: message, channel: undefined, exited: undefined });
         return;
       case 'failed':
         this.#settle(message.call)?.reject(new Error(message.message));
@@ -139,11 +156,16 @@ export class LauncherClient {
     this.#opened.reject(error);
     for (const call of this.#calls.values()) call.reject(error);
     this.#calls.clear();
-    // The sandboxes are tied to the launcher's life; its successor removes what they leave.
-    for (const exit of this.#exits.values()) exit.resolve({ reason: 'exited', detail: error.message });
-    this.#exits.clear();
+    this.#failure = error;
     resolve();
   }
+}
+
+function joinSockets(writable: Socket | undefined, readable: Socket | undefined): Duplex | undefined {
+  if (writable === undefined || readable === undefined) return undefined;
+  // The sandbox writes nothing into its stdin; but only who reads learns that the other end is closed.
+  writable.resume();
+  return Duplex.from({ readable, writable });
 }
 
 /**

@@ -34,7 +34,9 @@ export type ToLauncher =
 export type FromLauncher =
   | { readonly type: 'ready'; readonly choice: RunscChoice; readonly swept: readonly string[] }
   | { readonly type: 'refused'; readonly reason: string; readonly remedy: string }
-  /** With the channel's socket. */
+  /** With the socket that is the sandbox's stdin; `started` of the same call follows. */
+  | { readonly type: 'stdin'; readonly call: number }
+  /** With the socket that is its stdout. */
   | { readonly type: 'started'; readonly call: number; readonly sandbox: string; readonly memoryFile: string }
   | { readonly type: 'done'; readonly call: number }
   | { readonly type: 'failed'; readonly call: number; readonly message: string }

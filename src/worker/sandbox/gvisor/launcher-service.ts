@@ -8,7 +8,7 @@ import { startContainer, type Container, type ContainerDeps } from './containers
 import type { FromLauncher, LauncherSettings, ToLauncher } from './launcher-messages.ts';
 import { chooseRunsc } from './self-test.ts';
 import { shareFolder } from './share.ts';
-import { openSocketPairs, type SocketPairs } from './socket-pairs.ts';
+import { openChannel, openSocketPairs, type SocketPairs } from './socket-pairs.ts';
 import { createState, removeState, sweepStates } from './state.ts';
 
 type Send = (message: FromLauncher, socket?: Socket) => void;
@@ -93,7 +93,7 @@ export class Launcher {
           deps: parts,
           // Deno alone, without a program: the runner waits for frames.
           command: [command[0] ?? '', '--version'],
-          openPair: pairs.open,
+          openChannel: () => openChannel(pairs),
           onRefused: (file, reason) =>
             this.#send({
               type: 'log',
@@ -133,7 +133,7 @@ export class Launcher {
 
   async #start(opened: Opened, call: Extract<Call, { readonly type: 'start' }>): Promise<void> {
     const id = `${opened.state.id}-${++this.#count}`;
-    const [outer, inner] = await opened.pairs.open();
+    const channel = await openChannel(opened.pairs);
     try {
       const container = await startContainer(
         opened,
@@ -143,10 +143,11 @@ export class Launcher {
           command: runnerCommand(opened.settings.manifest, call.runtime),
           limits: call.limits,
         },
-        inner,
+        channel.inner,
       );
       this.#containers.set(id, container);
       void this.#report(container);
+      this.#send({ type: 'stdin', call: call.call }, channel.outer.stdin);
       this.#send(
         {
           type: 'started',
@@ -154,10 +155,11 @@ export class Launcher {
           sandbox: id,
           memoryFile: memoryFileOf(opened.tree, container.cgroup),
         },
-        outer,
+        channel.outer.stdout,
       );
     } catch (error) {
-      outer.destroy();
+      channel.outer.stdin.destroy();
+      channel.outer.stdout.destroy();
       throw error;
     }
   }

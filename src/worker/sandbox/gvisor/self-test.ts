@@ -1,17 +1,17 @@
 import { stat } from 'node:fs/promises';
-import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { coerceError } from '../../../core/errors/app-error.ts';
 import { wasCgroupUsed } from './cgroups.ts';
 import { startContainer, type ContainerDeps } from './containers.ts';
 import type { RunscCandidate, RunscChoice } from './launcher-messages.ts';
+import type { Channel } from './socket-pairs.ts';
 
 export interface SelfTest {
   readonly deps: Omit<ContainerDeps, 'runsc'>;
   /** Ends with 0 by itself. */
   readonly command: readonly string[];
-  readonly openPair: () => Promise<readonly [Socket, Socket]>;
+  readonly openChannel: () => Promise<Channel>;
   readonly onRefused: (file: string, reason: string) => void;
 }
 
@@ -67,8 +67,8 @@ async function isPassable(folder: string): Promise<boolean> {
 async function tryRunsc(choice: RunscChoice, test: SelfTest): Promise<string | undefined> {
   const { deps } = test;
   const id = `${deps.state.id}-test`;
-  const [outer, inner] = await test.openPair();
-  outer.on('error', () => undefined).resume();
+  const { outer, inner } = await test.openChannel();
+  outer.stdout.on('error', () => undefined).resume();
   try {
     const container = await startContainer(
       { ...deps, runsc: choice },
@@ -86,7 +86,8 @@ async function tryRunsc(choice: RunscChoice, test: SelfTest): Promise<string | u
   } catch (raw) {
     return coerceError(raw).message;
   } finally {
-    outer.destroy();
+    outer.stdin.destroy();
+    outer.stdout.destroy();
   }
 }
 

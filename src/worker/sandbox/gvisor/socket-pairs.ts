@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import type { Stdio } from './containers.ts';
 
 export interface SocketPairs {
   /** Two connected Unix sockets, each a stream in both directions. */
@@ -28,5 +29,21 @@ export async function openSocketPairs(folder: string): Promise<SocketPairs> {
       return pair;
     },
     close: () => void server.close(),
+  };
+}
+
+export interface Channel {
+  /** For the worker. */
+  readonly outer: Stdio;
+  /** For the container. */
+  readonly inner: Stdio;
+}
+
+export async function openChannel(pairs: SocketPairs): Promise<Channel> {
+  const [outerStdin, innerStdin] = await pairs.open();
+  const [outerStdout, innerStdout] = await pairs.open();
+  return {
+    outer: { stdin: outerStdin, stdout: outerStdout },
+    inner: { stdin: innerStdin, stdout: innerStdout },
   };
 }

@@ -73,8 +73,10 @@ async function javaScriptCommand(options: ProcessOptions): Promise<Command> {
 }
 
 async function startProcess(id: string, [program, ...args]: Command, spec: SandboxSpec): Promise<Sandbox> {
-  const home = await mkdtemp(join(tmpdir(), 'millrace-process-'));
-  const child = spawn(program, args, {
+  const home = await mkdtemp(join(tmpdir(), `millrace-process-${process.pid}-`));
+  // All in that folder is removed between runs.
+  const scratch = spec.runtime === 'python' ? ['--scratch', home] : [];
+  const child = spawn(program, [...args, ...scratch], {
     stdio: ['pipe', 'pipe', 'pipe'],
     // A group of its own, so that its children can be ended with it.
     detached: true,

@@ -37,8 +37,8 @@ export const DENO_ARGUMENTS: readonly string[] = [
   `--v8-flags=--max-old-space-size=${HEAP_MEGABYTES}`,
 ];
 
-/** No variables (`-E`), no site-packages of a user (`-s`), no writing of byte code (`-B`). */
-export const PYTHON_ARGUMENTS: readonly string[] = ['-E', '-s', '-B'];
+/** Neither variables nor site-packages, nor byte code written; the Python runner says why it wants these. */
+export const PYTHON_ARGUMENTS: readonly string[] = ['-I', '-S', '-B', '-X', 'utf8'];
 
 /** The command of a runner inside. */
 export function runnerCommand(manifest: RootfsManifest, runtime: Runtime): readonly string[] {
