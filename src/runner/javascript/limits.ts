@@ -1,0 +1,22 @@
+import type * as protocol from '../../core/sandbox/protocol.ts';
+
+/**
+ * Numbers of the protocol. Its file brings a schema library along, which has no place in a sandbox; the types make these
+ * copies equal to it.
+ */
+export const PROTOCOL_VERSION: typeof protocol.PROTOCOL_VERSION = 1;
+export const MAX_CHUNK_BYTES: typeof protocol.MAX_CHUNK_BYTES = 65_536;
+export const BODY_WINDOW_BYTES: typeof protocol.BODY_WINDOW_BYTES = 262_144;
+export const MAX_LOG_ENTRY_BYTES: typeof protocol.MAX_LOG_ENTRY_BYTES = 16_384;
+export const LOG_ENTRY_COST_BYTES: typeof protocol.LOG_ENTRY_COST_BYTES = 64;
+export const MAX_FETCHES: typeof protocol.MAX_FETCHES = 32;
+export const LOG_LEVELS: typeof protocol.LOG_LEVELS = ['debug', 'info', 'warn', 'error'];
+
+/** How often it is looked whether a run has used up its memory without its thread having ended. */
+export const MEMORY_CHECK_MS = 500;
+/** Runs at a time. */
+export const SLOTS = 2;
+/** Of a slot's old generation; what is above ends the slot alone. */
+export const SLOT_HEAP_MB = 64;
+/** Of a slot's young generation: a third of V8's own choice, which is for processes with one heap. */
+export const SLOT_YOUNG_HEAP_MB = 8;

@@ -1,0 +1,285 @@
+import type { Failure, FetchAnswer, FetchQuestion, FromSlot, RunOutcome } from './messages.ts';
+import { MEMORY_CHECK_MS } from './limits.ts';
+import { readLogTail } from './log-tail.ts';
+import { OUT_OF_MEMORY, startSlotThread, type SlotThread } from './slot-thread.ts';
+import type { LogLevel } from '../../core/sandbox/protocol.ts';
+
+export interface StoredProgram {
+  readonly id: string;
+  readonly entry: string;
+  readonly source: Uint8Array;
+  /** What a slot made of it, for those that come later. */
+  codeCache: Uint8Array | undefined;
+}
+
+/** Work for a slot: to compile a program, or to run it. */
+export type Task =
+  | {
+      readonly type: 'load';
+      readonly program: StoredProgram;
+      readonly onLoaded: (failed: Failure | undefined) => void;
+    }
+  | RunTask;
+
+export interface RunTask {
+  readonly type: 'run';
+  /** Unique in this process. */
+  readonly run: number;
+  readonly program: StoredProgram;
+  readonly payload: Uint8Array;
+  readonly maxOutputBytes: number;
+  readonly maxLogBytes: number;
+  readonly onLog: (level: LogLevel, text: Uint8Array, isTruncated: boolean) => void;
+  readonly onFetch: (question: FetchQuestion) => void;
+  /** Called once, as the last. */
+  readonly onEnd: (end: RunOutcome, isSlotReplaced: boolean) => void;
+}
+
+export interface Slots {
+  /** All slots take work. */
+  readonly ready: Promise<void>;
+  submit(task: Task): void;
+  /** Aborts `ctx.signal`, and ends the slot when that does not end the run. */
+  cancel(run: number, graceMs: number): void;
+  answer(answer: FetchAnswer): void;
+  /** Sends what was collected for the slots. */
+  flush(): void;
+}
+
+/** A number of slots; one that dies or is ended is replaced at once, and its neighbours go on. */
+export function createSlots(count: number): Slots {
+  const waiting: Task[] = [];
+  const slots: Slot[] = [];
+  const next = (): void => {
+    while (waiting.length > 0) {
+      const task = waiting[0]!; // there is one
+      // One that has the program already, if there is one.
+      const free = slots.filter((slot) => slot.isFree);
+      const slot = free.find((candidate) => candidate.has(task.program.id)) ?? free[0];
+      if (slot === undefined) return;
+      waiting.shift();
+      slot.begin(task);
+    }
+  };
+  for (let index = 0; index < count; index++) slots.push(new Slot(next));
+  const slotOf = (run: number): Slot | undefined => slots.find((slot) => slot.run === run);
+
+  return {
+    ready: Promise.all(slots.map((slot) => slot.started)).then(() => undefined),
+    submit(task) {
+      waiting.push(task);
+      next();
+    },
+    cancel(run, graceMs) {
+      const index = waiting.findIndex((task) => task.type === 'run' && task.run === run);
+      const [task] = index < 0 ? [] : waiting.splice(index, 1);
+      if (task?.type === 'run') task.onEnd(CANCELLED, false);
+      else slotOf(run)?.cancel(graceMs);
+    },
+    answer(answer) {
+      slotOf(answer.run)?.answer(answer);
+    },
+    flush() {
+      for (const slot of slots) slot.flush();
+    },
+  };
+}
+
+export const CANCELLED: RunOutcome = {
+  type: 'failed',
+  failure: 'cancelled',
+  detail: { name: 'Cancelled', message: 'The step was cancelled, or its time is over.' },
+};
+
+/** One slot through the life of all its threads. */
+class Slot {
+  readonly #onFree: () => void;
+  #thread: SlotThread | undefined;
+  #programs = new Map<string, StoredProgram>();
+  #task: Task | undefined;
+  #force: NodeJS.Timeout | undefined;
+  #memoryCheck: NodeJS.Timeout | undefined;
+  #isCancelled = false;
+  #tail: SharedArrayBuffer | undefined;
+  #hasStarted = false;
+  readonly #firstStart = Promise.withResolvers<void>();
+
+  constructor(onFree: () => void) {
+    this.#onFree = onFree;
+    this.#start();
+  }
+
+  get started(): Promise<void> {
+    return this.#firstStart.promise;
+  }
+
+  get isFree(): boolean {
+    return this.#hasStarted && this.#task === undefined;
+  }
+
+  get run(): number | undefined {
+    return this.#task?.type === 'run' ? this.#task.run : undefined;
+  }
+
+  has(program: string): boolean {
+    return this.#programs.has(program);
+  }
+
+  begin(task: Task): void {
+    this.#task = task;
+    const { program } = task;
+    if (!this.has(program.id) || task.type === 'load') {
+      this.#programs.set(program.id, program);
+      const { id, entry, source, codeCache } = program;
+      this.#thread?.post({ type: 'program', program: id, entry, source, codeCache });
+    }
+    if (task.type === 'run') {
+      const { run, payload, maxOutputBytes, maxLogBytes } = task;
+      this.#memoryCheck = setInterval(() => {
+        this.#thread?.post({ type: 'check', run });
+        this.flush();
+      }, MEMORY_CHECK_MS);
+      this.#thread?.post({ type: 'run', run, program: program.id, payload, maxOutputBytes, maxLogBytes });
+    }
+    this.flush();
+  }
+
+  answer(answer: FetchAnswer): void {
+    this.#thread?.post(answer);
+  }
+
+  cancel(graceMs: number): void {
+    const { run } = this;
+    if (run === undefined || this.#isCancelled) return;
+    this.#isCancelled = true;
+    this.#thread?.post({ type: 'abort', run });
+    this.flush();
+    this.#force = setTimeout(() => {
+      this.#replace();
+      this.#end(CANCELLED, true);
+    }, graceMs);
+  }
+
+  flush(): void {
+    this.#thread?.flush();
+  }
+
+  #start(): void {
+    this.#hasStarted = false;
+    this.#programs = new Map();
+    this.#thread = startSlotThread({
+      onMessage: (message) => this.#receive(message),
+      onGone: (why) => {
+        // One that cannot even start would not the next time.
+        if (!this.#hasStarted) throw new Error(`a slot did not start: ${why.detail.message}`);
+        this.#start();
+        this.#abandon(why);
+      },
+    });
+  }
+
+  #replace(): void {
+    this.#thread?.terminate();
+    this.#start();
+  }
+
+  /** The thread may be in the hands of an attacker: it can end its own run, and no more. */
+  #receive(message: FromSlot): void {
+    try {
+      this.#handle(message);
+    } catch {
+      this.#replace();
+      this.#abandon({
+        failure: 'code_error',
+        detail: { name: 'Error', message: 'The slot of the code sent what no slot sends.' },
+      });
+    }
+  }
+
+  #handle(message: FromSlot): void {
+    const task = this.#task;
+    if (message.type === 'started') {
+      this.#hasStarted = true;
+      this.#firstStart.resolve();
+      this.#onFree();
+    } else if (message.type === 'code_cache') {
+      const program = this.#programs.get(message.program);
+      if (program !== undefined) program.codeCache ??= message.codeCache;
+    } else if (message.type === 'loaded') {
+      if (task?.type === 'load') this.#loaded(task.onLoaded, message.failed);
+      else if (task?.type === 'run' && message.failed !== undefined) {
+        this.#end({ type: 'failed', ...message.failed }, false);
+      }
+    } else if (task?.type === 'run' && message.run === task.run) this.#handleRun(task, message);
+  }
+
+  #handleRun(task: RunTask, message: Extract<FromSlot, { readonly run: number }>): void {
+    switch (message.type) {
+      case 'log':
+        task.onLog(message.level, message.text, false);
+        break;
+      case 'log_tail':
+        // Its size is the slot's word; what is larger than the whole log may be is no tail.
+        if (message.ring.byteLength <= task.maxLogBytes + 1024) this.#tail ??= message.ring;
+        break;
+      case 'end':
+        if (message.replace) this.#replace();
+        this.#end(this.#resultOf(message.outcome), message.replace);
+        break;
+      case 'out_of_memory':
+        this.#replace();
+        this.#abandon(OUT_OF_MEMORY);
+        break;
+      case 'fetch':
+      case 'fetch_data':
+      case 'fetch_end':
+      case 'fetch_abort':
+      case 'fetch_credit':
+        task.onFetch(message);
+        break;
+      default:
+        throw new TypeError('an unknown message of a slot', { cause: message satisfies never });
+    }
+  }
+
+  /** What the code throws when it is aborted is nobody's error. */
+  #resultOf(outcome: RunOutcome): RunOutcome {
+    return this.#isCancelled && outcome.type === 'failed' ? CANCELLED : outcome;
+  }
+
+  #loaded(onLoaded: (failed: Failure | undefined) => void, failed: Failure | undefined): void {
+    this.#task = undefined;
+    onLoaded(failed);
+    this.#onFree();
+  }
+
+  /** The thread is gone. */
+  #abandon(why: Failure): void {
+    const task = this.#task;
+    if (task?.type === 'load') this.#loaded(task.onLoaded, why);
+    else if (task?.type === 'run') this.#end(this.#resultOf({ type: 'failed', ...why }), true);
+  }
+
+  #end(outcome: RunOutcome, isReplaced: boolean): void {
+    const task = this.#task;
+    if (task?.type !== 'run') return;
+    clearTimeout(this.#force);
+    clearInterval(this.#memoryCheck);
+    this.#sendTail(task);
+    this.#task = undefined;
+    this.#isCancelled = false;
+    task.onEnd(outcome, isReplaced);
+    this.#onFree();
+  }
+
+  #sendTail(task: RunTask): void {
+    if (this.#tail === undefined) return;
+    const { entries, leftOut, leftOutKib } = readLogTail(this.#tail);
+    this.#tail = undefined;
+    if (leftOut > 0) {
+      const note = `${leftOut} log entries (${leftOutKib} KiB) were left out here: a step may log ${task.maxLogBytes} bytes.`;
+      task.onLog('warn', new TextEncoder().encode(note), true);
+    }
+    for (const { level, text } of entries) task.onLog(level, text, false);
+  }
+}
