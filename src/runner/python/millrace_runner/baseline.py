@@ -66,3 +66,5 @@ def _finish_lazy_state() -> None:
     sys.modules["tempfile"]._get_candidate_names()
     sys.modules["time"].strptime("2026", "%Y")
     sys.modules["uuid"].uuid4()
+    # A name that its package looks up at its first use.
+    assert sys.modules["concurrent.futures"].ThreadPoolExecutor

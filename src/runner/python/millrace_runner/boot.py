@@ -61,12 +61,15 @@ def _harden() -> None:
 
 
 def _scratch_folders(arguments: Sequence[str]) -> list[str]:
-    """The values of `--scratch`. All in them is removed after a run, so that they are never guessed outside of a sandbox."""
+    """The values of `--scratch`; else those of a sandbox; else a new folder, for all that is in them is removed."""
     # argparse would cost main 2 MiB.
     if len(arguments) % 2 or any(option != "--scratch" for option in arguments[::2]):
         sys.exit("usage: main.py [--scratch FOLDER]...")
     if arguments:
         return [os.path.abspath(folder) for folder in arguments[1::2]]
-    if os.getpid() != _INIT_PID:
-        sys.exit("outside of a sandbox --scratch is required: everything in that folder is removed")
-    return [folder for folder in _SANDBOX_SCRATCH if os.access(folder, os.W_OK)]
+    if os.getpid() == _INIT_PID:
+        return [folder for folder in _SANDBOX_SCRATCH if os.access(folder, os.W_OK)]
+    name = f"millrace-runner-{os.getpid()}-{os.urandom(4).hex()}"
+    folder = os.path.join(os.path.abspath(os.environ.get("TMPDIR", "/tmp")), name)
+    os.mkdir(folder, 0o700)
+    return [folder]

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-# Entries of a few bytes cost their frames, too.
-_LEAST_COST: Final = 32
+from .protocol import LOG_ENTRY_COST_BYTES
+
 _MARKER_BYTES: Final = 256
 
 Emit = Callable[[str, bytes, bool], None]
@@ -32,7 +32,7 @@ class LogBudget:
         self._lost_bytes = 0
 
     def add(self, level: str, text: bytes, is_marker: bool = False) -> None:
-        cost = max(len(text), _LEAST_COST)
+        cost = len(text) + LOG_ENTRY_COST_BYTES
         with self._lock:
             if cost <= self._head_left and not self._tail and not self._lost_entries:
                 self._head_left -= cost
@@ -45,7 +45,7 @@ class LogBudget:
         self._tail_left -= cost
         while self._tail_left < 0:
             _, lost, _ = self._tail.popleft()
-            self._tail_left += max(len(lost), _LEAST_COST)
+            self._tail_left += len(lost) + LOG_ENTRY_COST_BYTES
             self._lost_entries += 1
             self._lost_bytes += len(lost)
 

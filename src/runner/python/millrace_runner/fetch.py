@@ -11,13 +11,14 @@ from .mailbox import Mailbox
 from .protocol import (
     BODY_WINDOW_BYTES,
     MAX_CHUNK_BYTES,
+    MAX_FETCH_BYTES,
     MAX_HEADERS,
     MAX_METHOD_CHARS,
     MAX_TARGET_CHARS,
     REDIRECTS,
+    count_units,
 )
 
-MAX_OPEN_FETCHES: Final = 64
 # So much is read from the worker before it is told; half a window keeps it sending without a frame for every piece.
 _CREDIT_STEP_BYTES: Final = BODY_WINDOW_BYTES // 2
 
@@ -224,11 +225,6 @@ class Fetcher:
                 pairs.append(("content-type", "application/json"))
         chunks = None if body is None else _chunks_of(body)
         request = _request_header(target, method, pairs, chunks is not None, redirect)
-        if self._mailbox.open_fetches >= MAX_OPEN_FETCHES:
-            raise FetchError(
-                "resource_limit",
-                f"{MAX_OPEN_FETCHES} requests are open at the same time: read or close their responses first",
-            )
         response = Response(self._mailbox)
         response._fetch = self._mailbox.open(response, request)
         try:
@@ -259,8 +255,8 @@ def _request_header(
     """Raises for what the protocol has no place for; what the worker refuses, it says itself."""
     if not isinstance(target, str):
         raise TypeError(f"the target of ctx.fetch is {type(target).__name__}, not a URL as str")
-    if len(target) * 2 > MAX_TARGET_CHARS:
-        raise ValueError(f"a URL of {len(target)} characters is too long: the limit is {MAX_TARGET_CHARS // 2}")
+    if count_units(target) > MAX_TARGET_CHARS:
+        raise ValueError(f"a URL of {len(target)} characters is too long: the limit is {MAX_TARGET_CHARS}")
     method = method or ("POST" if has_body else "GET")
     if not isinstance(method, str) or not method.isascii() or not 0 < len(method) <= MAX_METHOD_CHARS:
         raise ValueError(f"{method!r} is no method of HTTP")
@@ -268,9 +264,11 @@ def _request_header(
         raise ValueError(f"{len(headers)} headers are too many: the limit is {MAX_HEADERS}")
     if redirect not in REDIRECTS:
         raise ValueError(f"`redirect` is one of {', '.join(REDIRECTS)}, not {redirect!r}")
-    return json_module.dumps(
-        {"target": target, "method": method, "headers": headers, "hasBody": has_body, "redirect": redirect}
-    ).encode()
+    request = {"target": target, "method": method, "headers": headers, "hasBody": has_body, "redirect": redirect}
+    encoded = json_module.dumps(request).encode()
+    if len(encoded) > MAX_FETCH_BYTES:
+        raise ValueError(f"URL and headers have {len(encoded)} bytes: the limit is {MAX_FETCH_BYTES}")
+    return encoded
 
 
 def _header_pairs(headers: HeadersInit | None) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -44,7 +45,6 @@ _UNWATCHED: Final = frozenset(
         "path_importer_cache",
     }
 )
-# Above this much memory at its peak, the process is not worth keeping: the allocator gives little of it back.
 _MAX_GROWTH_BYTES: Final = 48 * 1_048_576
 _TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _UMASK: Final = 0o022
@@ -79,21 +79,21 @@ class Snapshot:
         """The modules that came since."""
         return [name for name in sys.modules if name not in self._modules]
 
-    def purge(self) -> list[str]:
-        """Removes all that was imported since. Gives the reasons why something of it stays in the process."""
-        reasons: list[str] = []
+    def purge(self) -> bool:
+        """Removes all that was imported since. False when some of it stays in the process nevertheless."""
+        is_whole = True
         modules = sys.modules
         for name in self.imported():
             module = modules.pop(name)
             if _is_foreign_extension(module):
-                reasons.append(f"the extension module {name} cannot be unloaded")
+                is_whole = False
             self._detach(name, module)
         sys.path[:] = self._path
         sys.meta_path[:] = self._meta_path
         sys.path_hooks[:] = self._path_hooks
         sys.path_importer_cache.clear()
         sys.path_importer_cache.update(self._importers)
-        return reasons
+        return is_whole
 
     def accept_fork(self) -> None:
         """Takes what forking itself has changed, such as locks that were made anew."""
@@ -127,7 +127,7 @@ class Snapshot:
             # The comparison asked an object that was put there.
             return [*found, "an attribute of a module"]
         for name, live, saved in zip(self._names, self._live, self._saved, strict=True):
-            if live != saved and (difference := _difference(live, saved)):
+            if live != saved and (difference := _difference(live, saved)) is not None:
                 found.append(f"{name}{difference}")
         return found
 
@@ -153,6 +153,10 @@ class Process:
         os.umask(_UMASK)
         os.closerange(_FIRST_FREE_FD, limits.MAX_OPEN_FILES)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if self._environ != os.environ:
+            os.environ.clear()
+            os.environ.update(self._environ)
+            time.tzset()
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
 
@@ -163,8 +167,6 @@ class Process:
             found.append("a thread is still running")
         if _has_children():
             found.append("a process is still running")
-        if self._environ != os.environ:
-            found.append("the environment was changed")
         if self._streams != _identities():
             found.append("stdin, stdout or stderr was replaced")
         if self._handlers != _handlers():
@@ -174,9 +176,11 @@ class Process:
             found.append(f"{', '.join(changed)} was changed")
         if may_have_changed_limits and self._limits != limits.current_limits():
             found.append("a resource limit was changed")
-        if limits.peak_memory_bytes() > self._most_bytes:
-            found.append("the memory it used is better given back")
         return found
+
+    def is_large(self) -> bool:
+        """Whether it has used so much memory that a new process is better: the allocator gives little of it back."""
+        return limits.peak_memory_bytes() > self._most_bytes
 
 
 def may_change_limits(imported: Iterable[str]) -> bool:
@@ -203,13 +207,15 @@ def _is_accelerator(name: str, module: types.ModuleType) -> bool:
 
 def _watched_in(owner: str, table: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
     for name, value in list(table.items()):
-        if id(value) in seen or name in _UNWATCHED:
+        is_class = isinstance(value, type) and value.__flags__ & _HEAP_TYPE
+        is_container = type(value) in (dict, list, set) and len(value) <= _MAX_COMPARED
+        if name in _UNWATCHED or not (is_class or is_container) or id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, type) and value.__flags__ & _HEAP_TYPE:
+        if is_class:
             yield f"{owner}.{name}", vars(value)
             yield from _watched_in(f"{owner}.{name}", vars(value), seen)
-        elif type(value) in (dict, list, set) and len(value) <= _MAX_COMPARED:
+        else:
             yield f"{owner}.{name}", value
 
 

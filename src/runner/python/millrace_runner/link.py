@@ -17,10 +17,15 @@ from .frames import ProtocolError
 PROGRAM: Final = 1
 RUN: Final = 2
 CANCEL: Final = 3
-# Slot to main; `number` of the last two is 1 when the slot's process is to be replaced.
+# Slot to main; `number` of the last two is one of the states below.
 LOG: Final = 16
 RESULT: Final = 17
 FAILED: Final = 18
+# What a slot's process is after a run: as good as new; used up by what was no fault, such as large memory; or unfit, because
+# the run left something behind in it. The last two are replaced, the worker hears of the last only.
+REUSABLE: Final = 0
+USED_UP: Final = 1
+UNFIT: Final = 2
 # Both ways; `number` is the fetch.
 FETCH: Final = 32
 FETCH_HEAD: Final = 33

@@ -56,10 +56,6 @@ class Mailbox:
             self.close(fetch)
             self.link.send(messages.FETCH_ABORT, fetch)
 
-    @property
-    def open_fetches(self) -> int:
-        return len(self._receivers)
-
     def poll(self) -> None:
         """Takes what is there already, unless somebody else is reading."""
         with self.lock:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-MAX_DEPTH: Final = 200
+# As the worker has it.
+MAX_DEPTH: Final = 100
 _MAX_SAFE_INTEGER: Final = 2**53 - 1
 _ROOT: Final = "output"
 

@@ -6,10 +6,15 @@ PROTOCOL_VERSION: Final = 1
 MAX_CHUNK_BYTES: Final = 65_536
 BODY_WINDOW_BYTES: Final = 262_144
 MAX_LOG_ENTRY_BYTES: Final = 16_384
+# What an entry counts besides its text, on both sides.
+LOG_ENTRY_COST_BYTES: Final = 64
 
+# Lengths are counted in UTF-16 units, as JavaScript has them.
 MAX_TARGET_CHARS: Final = 32_768
 MAX_METHOD_CHARS: Final = 32
 MAX_HEADERS: Final = 200
+# A fetch in JSON; a frame's header takes a little more.
+MAX_FETCH_BYTES: Final = 120_000
 MAX_CREDIT_BYTES: Final = 1_048_576
 
 MAX_NAME_CHARS: Final = 200
@@ -38,9 +43,13 @@ RUN_FAILURES: Final = frozenset(
 )
 
 
+def count_units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def cut(text: str, limit: int) -> str:
-    """At most `limit` UTF-16 units of a text, as the worker counts them, with a sign where something is missing."""
-    if len(text) * 2 <= limit or len(text) + sum(char > "\uffff" for char in text[: limit + 1]) <= limit:
+    """At most `limit` UTF-16 units of a text, with a sign where something is missing."""
+    if len(text) * 2 <= limit or (len(text) <= limit and count_units(text) <= limit):
         return text
     kept, units = [], 1
     for char in text[:limit]:

@@ -17,6 +17,7 @@ from .protocol import (
     MAX_CHUNK_BYTES,
     MAX_CODE_CHARS,
     MAX_CREDIT_BYTES,
+    MAX_FETCH_BYTES,
     MAX_HEADERS,
     MAX_LOG_ENTRY_BYTES,
     MAX_METHOD_CHARS,
@@ -25,12 +26,13 @@ from .protocol import (
     MAX_TARGET_CHARS,
     REDIRECTS,
     RUN_FAILURES,
+    count_units,
     cut,
     make_detail,
 )
 
-# More than the slot itself allows, which counts the open ones alone.
-_MAX_FETCHES: Final = 128
+# The worker refuses more than 32 at a time, politely; this many at once are no honest slot's.
+_MAX_FETCHES: Final = 1_024
 
 SendFrame = Callable[[dict[str, Any], bytes], None]
 SendMessage = Callable[[int, int, bytes], None]
@@ -130,7 +132,7 @@ class Run:
         """Passes on what is no end of the run. Raises ProtocolError for what no honest slot sends."""
         if kind == messages.LOG:
             level, marker = number & 0xFF, bool(number >> 8)
-            _require(level < len(LOG_LEVELS) and len(body) <= MAX_LOG_ENTRY_BYTES)
+            _require(level < len(LOG_LEVELS) and len(body) <= MAX_LOG_ENTRY_BYTES and is_text(body))
             self._logs.add(LOG_LEVELS[level], body, marker)
         elif kind == messages.FETCH:
             self._open_fetch(number, body)
@@ -143,6 +145,7 @@ class Run:
 
     def _open_fetch(self, number: int, body: bytes) -> None:
         _require(number == self._last_fetch + 1 and len(self._fetches) < _MAX_FETCHES)
+        _require(len(body) <= MAX_FETCH_BYTES)
         header = parse_json(body)
         _require(_is_fetch(header))
         self._last_fetch = number
@@ -188,7 +191,7 @@ def parse_failure(body: bytes) -> tuple[str, dict[str, Any]]:
     if isinstance(given.get("retryable"), bool):
         detail["retryable"] = given["retryable"]
     after = given.get("retryAfterMs")
-    if isinstance(after, int | float) and 0 <= after <= MAX_RETRY_AFTER_MS:
+    if type(after) in (int, float) and 0 <= after <= MAX_RETRY_AFTER_MS:
         detail["retryAfterMs"] = after
     return failure, detail
 
@@ -198,6 +201,15 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise ProtocolError("a slot sent what is no JSON") from None
+
+
+def is_text(body: bytes) -> bool:
+    """Whether it is UTF-8; the worker takes anything else for a breach."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_fetch(header: Any) -> bool:
@@ -213,7 +225,7 @@ def _is_fetch(header: Any) -> bool:
         }:
             return (
                 not others
-                and len(target) * 2 <= MAX_TARGET_CHARS
+                and count_units(target) <= MAX_TARGET_CHARS
                 and len(method) <= MAX_METHOD_CHARS
                 and redirect in REDIRECTS
                 and len(headers) <= MAX_HEADERS

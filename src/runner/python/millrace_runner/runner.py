@@ -1,5 +1,7 @@
 """Main: takes programs and runs from the worker, gives each run to a slot, and sees to it that none leaves anything."""
 
+import contextlib
+import json
 import os
 import signal
 import sys
@@ -13,15 +15,18 @@ from .kernel import describe_kernel
 from .process_tree import kill_descendants, kill_orphans
 from .protocol import PROTOCOL_VERSION, make_detail
 from .reactor import Callback, Reactor
-from .relay import Run, parse_failure
-from .scratch import list_scratch, slot_folder
+from .relay import Run, is_text, parse_failure
+from .scratch import list_scratch, slot_folder, wipe
 from .slot_process import SlotProcess
 from .stream import Outbox, read_available
 from .template import ALL_SLOTS, Template
 
 SLOTS: Final = 2
 
+_INIT_PID: Final = 1
 _READ_BYTES: Final = 262_144
+# A fork takes about as long, and 20 MiB: most runs that wait have their turn before.
+_FORK_DELAY_SECONDS: Final = 0.01
 # Above this, slots are not read until the worker has taken what it was sent.
 _MAX_WAITING_BYTES: Final = 1_048_576
 
@@ -43,12 +48,13 @@ class Runner:
         self._waiting: deque[Run] = deque()
         self._processes: set[SlotProcess] = set()
         self._next_slot = 1
-        # Slots whose folder is being removed; they begin no run before it is gone.
+        # Slots whose folder is being removed. No run begins before it is gone, for it would see it.
         self._cleaned: set[int] = set()
-        # Something else is in the scratch folders: no run begins before they were wiped.
+        # Something else is in the scratch folders, which are to be wiped when nothing is under way. No run begins before.
         self._is_dirty = False
         self._is_wiping = False
         self._is_paused = False
+        self._is_fork_due = False
         self._is_started = False
 
     def start(self) -> None:
@@ -79,6 +85,10 @@ class Runner:
             run = Run(header, self._send)
             self._runs[run.nonce] = run
             self._queue_if_whole(run)
+        elif kind == "program" and header["language"] != "python":
+            refusal = make_detail("Error", "this runner runs Python")
+            failed = {"type": "program_failed", "program": header["program"], "failure": "syntax_error"}
+            self._send(failed, json.dumps(refusal).encode())
         elif kind == "program":
             self._coming = _Program(header)
             self._keep_if_whole(self._coming)
@@ -155,14 +165,13 @@ class Runner:
             run.from_slot(kind, number, body)
             return
         outcome = parse_failure(body) if kind == messages.FAILED else None
-        if outcome is None and len(body) > run.max_output_bytes:
-            raise ProtocolError("a result is larger than its slot lets it be")
+        if outcome is None and not (len(body) <= run.max_output_bytes and is_text(body)):
+            raise ProtocolError("a result is none that an honest slot sends")
         process.drain_output()
         process.run = None
-        is_spent = number != 0
-        if is_spent or process.is_isolated:
+        if number != messages.REUSABLE or process.is_isolated:
             process.kill()
-        slot_replaced = is_spent and not process.is_isolated
+        slot_replaced = number == messages.UNFIT
         if run.is_cancelled:
             self._fail(run, *_CANCELLED, slot_replaced=slot_replaced)
         elif outcome is None:
@@ -189,12 +198,20 @@ class Runner:
         """Starts what can be started, and makes room for the rest."""
         if self._is_dirty:
             self._wipe_when_idle()
-        else:
+        elif not self._cleaned:
             self._begin_waiting()
         runs = sum(not process.is_isolated for process in self._busy()) + sum(not run.is_isolated for run in self._waiting)
         alive = sum(not process.is_dying and not process.is_isolated for process in self._processes)
-        # A fork is for later ones: it costs ten milliseconds, and memory, until somebody needs it.
-        for _ in range(min(SLOTS, max(1, runs)) - alive):
+        if alive == 0:
+            self._fork()
+        elif alive < min(SLOTS, runs) and not self._is_fork_due:
+            self._is_fork_due = True
+            self._reactor.after(_FORK_DELAY_SECONDS, self._fork_if_waiting)
+
+    def _fork_if_waiting(self) -> None:
+        self._is_fork_due = False
+        alive = sum(not process.is_dying and not process.is_isolated for process in self._processes)
+        if alive < SLOTS and any(not run.is_isolated for run in self._waiting):
             self._fork()
 
     def _begin_waiting(self) -> None:
@@ -208,7 +225,7 @@ class Runner:
         """A process for a run; an isolated one has one forked, unless that is on its way."""
         kind = [process for process in self._processes if process.is_isolated == run.is_isolated]
         for process in kind:
-            if process.is_ready and process.run is None and process.slot not in self._cleaned:
+            if process.is_ready and process.run is None:
                 return process
         if run.is_isolated and all(process.run or process.is_dying for process in kind):
             self._fork(is_isolated=True)
@@ -301,11 +318,20 @@ class Runner:
         for process in self._processes:
             process.pause(is_paused)
 
+    def _remove_scratch(self) -> None:
+        """A sandbox takes its folders with it; elsewhere they are this process's own."""
+        if os.getpid() != _INIT_PID:
+            for folder in self._scratch:
+                wipe(folder)
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+
     def exit(self, code: int, reason: str | None = None) -> NoReturn:
         """Ends the sandbox: the worker gives its runs to others."""
         if reason:
             os.write(2, f"runner: {reason}\n".encode())
         kill_descendants()
+        self._remove_scratch()
         os._exit(code)
 
 

@@ -1,10 +1,12 @@
 """The folders that a run may write to, and how they become empty again."""
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+_FEW_FILES: Final = 32
 _OWNER_ONLY: Final = 0o700
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -17,6 +19,19 @@ def slot_folder(folders: Sequence[str], slot: int) -> str:
 def list_scratch(folders: Iterable[str]) -> set[str]:
     """The paths of what is in the scratch folders."""
     return {os.path.join(folder, name) for folder in folders for name in os.listdir(folder)}
+
+
+def remove_small_folder(folder: str) -> None:
+    """Removes a folder if it holds no more than a few files. Otherwise something of it stays."""
+    try:
+        os.rmdir(folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            names = os.listdir(folder)
+            if len(names) <= _FEW_FILES:
+                for name in names:
+                    os.unlink(os.path.join(folder, name))
+                os.rmdir(folder)
 
 
 def wipe_slot_folder(folders: Sequence[str], slot: int) -> None:

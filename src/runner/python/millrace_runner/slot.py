@@ -20,6 +20,7 @@ from .importer import Program
 from .link import Link
 from .mailbox import Mailbox
 from .protocol import LOG_LEVELS, STDERR_LEVEL, STDOUT_LEVEL
+from .scratch import remove_small_folder
 from .volatile import LoggingState
 
 _LINK_FD: Final = 3
@@ -92,17 +93,19 @@ class Slot:
             os._exit(0)
         if failure and failure[0] == "out_of_memory":
             limits.release_memory()
+        state = messages.REUSABLE
         # A process for one run alone has nobody to keep clean for.
-        leftovers = [] if header.get("isolateProcess") else self._clean_up()
-        if failure and failure[0] == "out_of_memory":
-            leftovers.append("its memory was used up")
-        if leftovers:
-            budget.add("debug", f"the step's process is replaced: {'; '.join(leftovers)}".encode())
+        if not header.get("isolateProcess"):
+            state, leftovers = self._clean_up()
+            if failure and failure[0] == "out_of_memory":
+                state = messages.UNFIT
+            if leftovers:
+                budget.add("debug", f"the step's process is replaced: {'; '.join(leftovers)}".encode())
         budget.flush()
         if failure is None:
-            self._link.send(messages.RESULT, int(bool(leftovers)), output)
+            self._link.send(messages.RESULT, state, output)
         else:
-            self._link.send(messages.FAILED, int(bool(leftovers)), json.dumps(failure).encode())
+            self._link.send(messages.FAILED, state, json.dumps(failure).encode())
 
     def _call(self, header: dict[str, Any], payload: bytes, budget: LogBudget) -> tuple[bytes, Failure | None]:
         """Runs the program; nothing it holds is left in a local variable when this returns."""
@@ -137,27 +140,26 @@ class Slot:
         os.chdir(self._folder)
         volatile.begin_run()
 
-    def _clean_up(self) -> list[str]:
-        """Removes what the run has left in this process, and tells what cannot be removed."""
+    def _clean_up(self) -> tuple[int, list[str]]:
+        """Removes what the run has left in this process; gives the state of it, and what could not be removed."""
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
         snapshot = self._baseline.snapshot
         may_have_changed_limits = may_change_limits(snapshot.imported())
-        leftovers = snapshot.purge()
+        is_purged = snapshot.purge()
         self._baseline.logging.restore()
         volatile.reset()
         # Finalizers of the author's objects run here, rather than in somebody else's run.
         gc.collect()
         snapshot.clear_caches()
         self._process.restore()
-        leftovers += self._process.differences(may_have_changed_limits)
+        leftovers = self._process.differences(may_have_changed_limits)
         if differences := snapshot.differences():
             leftovers.append(f"{', '.join(differences[:5])} was changed")
-        try:
-            os.rmdir(self._folder)
-        except OSError:
-            # Main sees what is left in it, and has it wiped (scratch.py).
-            pass
-        return leftovers
+        # What it does not remove, main sees, and has removed: a run may have left a million files.
+        remove_small_folder(self._folder)
+        if leftovers:
+            return messages.UNFIT, leftovers
+        return messages.REUSABLE if is_purged and not self._process.is_large() else messages.USED_UP, leftovers
 
     def _send_log(self, level: str, text: bytes, is_marker: bool) -> None:
         self._link.send(messages.LOG, LOG_LEVELS.index(level) | is_marker << 8, text)

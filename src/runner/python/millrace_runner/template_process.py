@@ -55,7 +55,6 @@ def _prepare() -> Baseline:
     os.environ.clear()
     os.environ.update({"LANG": "C.UTF-8", **environment})
     baseline.preload()
-    sys.argv = [""]
     sys.stdout = sys.__stdout__ = CapturedText("<stdout>", 1, _discard)  # type: ignore[misc] - declared final
     sys.stderr = sys.__stderr__ = CapturedText("<stderr>", 2, _discard)  # type: ignore[misc]
     logging_state = LoggingState(LogHandler())

@@ -5,6 +5,7 @@ import linecache
 import logging
 import random
 import re
+import sys
 import tempfile
 import threading
 import warnings
@@ -57,6 +58,9 @@ class LoggingState:
             cache.clear()
 
 
+_WARNING_FILTERS: Final = list(warnings.filters)
+
+
 def begin_run() -> None:
     """What has to be fresh in each run, not merely as it was."""
     random.seed()
@@ -69,8 +73,17 @@ def reset() -> None:
     linecache.clearcache()
     re.purge()
     tempfile.tempdir = None
-    warnings.onceregistry.clear()  # type: ignore[attr-defined] - typeshed does not know it
+    sys.argv[:] = [""]
+    _reset_warnings()
     _forget_event_loop()
+
+
+def _reset_warnings() -> None:
+    warnings.onceregistry.clear()  # type: ignore[attr-defined] - typeshed does not know it
+    if warnings.filters != _WARNING_FILTERS:
+        # Tells the C half, too, as changing the list alone would not.
+        warnings.resetwarnings()
+        warnings.filters[:] = _WARNING_FILTERS  # type: ignore[index] - it is a list
 
 
 def _forget_event_loop() -> None:
