@@ -87,6 +87,28 @@ describe('the runner', () => {
   });
 });
 
+describe('what a run leaves behind', () => {
+  it.each([
+    ['timers', 'setTimeout(() => {}, 1e6); setInterval(() => {}, 1); setImmediate(() => {});'],
+    ['settled promises', '(async () => { for (let n = 0; n < 100; n++) await null; })();'],
+    ['a digest that ends soon', "crypto.subtle.digest('SHA-256', new Uint8Array(1000));"],
+  ])('leaves its slot as it was: %s', async (_, code) => {
+    expect(await run(`${code} return 1;`)).toMatchObject({ output: 1, slotReplaced: false });
+  });
+
+  it.each([
+    ['a key', "require('node:crypto').pbkdf2('a', 'b', 1e8, 64, 'sha512', () => {});"],
+    ['a digest', "crypto.subtle.digest('SHA-512', new Uint8Array(4e7));"],
+    [
+      'a loop of promises',
+      '(async () => { for (;;) await crypto.subtle.digest("SHA-1", new Uint8Array(1e3)); })();',
+    ],
+  ])('ends with its slot, when it would go on: %s', async (_, code) => {
+    expect(await run(`${code} return 1;`)).toMatchObject({ output: 1, slotReplaced: true });
+    expect(await output('return "still here"')).toBe('still here');
+  });
+});
+
 describe('the output', () => {
   it.each([
     ['return undefined', null],

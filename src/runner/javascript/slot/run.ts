@@ -121,6 +121,7 @@ async function settle(isAtRest: () => boolean): Promise<boolean> {
   while (!isAtRest()) {
     if (performance.now() > deadline) return false;
     await new Promise((resolve) => timers.setTimeout(resolve, 1));
+    await turn();
   }
   return true;
 }
