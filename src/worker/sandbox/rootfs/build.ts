@@ -19,6 +19,7 @@ import { promisify } from 'node:util';
 import { z } from '../../../core/zod.ts';
 import { findDeno, type DenoBinary } from './deno.ts';
 import { filesBelow, makeFolder } from './files.ts';
+import { linkTree } from './link-tree.ts';
 import {
   DENO_INSIDE,
   JAVASCRIPT_RUNNER_INSIDE,
@@ -34,6 +35,9 @@ import { findPython, identifyPython, OLDEST_PYTHON, type PythonInstallation } fr
 
 const run = promisify(execFile);
 
+/** Counts up with every change of what is put where, but for the runners. */
+const LAYOUT_VERSION = 1;
+const KEY_DIGITS = 24;
 /** What the bundle of the JavaScript runner is made of and by: bundling to learn whether it changed takes too long. */
 const RUNNER_SOURCES = ['runner/javascript', 'core/sandbox', 'worker/sandbox/rootfs'] as const;
 const LOCK_TIMEOUT_MS = 120_000;
@@ -83,6 +87,7 @@ interface Inputs extends RootfsOptions {
   readonly deno: DenoBinary;
   readonly python: PythonInstallation | undefined;
   readonly pythonRunner: string;
+  readonly baseKey: string;
   readonly manifest: RootfsManifest;
 }
 
@@ -107,19 +112,26 @@ export async function provideRootfs(options: RootfsOptions): Promise<Rootfs> {
     if (meanwhile !== undefined) return meanwhile;
     options.onBuild?.(key);
     await removeUnused(dirname(place));
-    await buildInto(inputs, place);
+    const base = await provideBase(inputs);
+    await buildAside(place, async (aside) => {
+      await makeFolder(join(aside, 'root'));
+      await linkTree(base, join(aside, 'root'));
+      await finish(inputs, aside);
+    });
     return readRootfs(place);
   });
 }
 
 /** Marks it as used, now and every day from now on, for as long as this process lives. */
 export function keepRootfs(rootfs: Rootfs): void {
-  const touch = (): void => {
-    const now = new Date();
-    void utimes(dirname(rootfs.root), now, now).catch(() => undefined);
-  };
-  touch();
-  setInterval(touch, DAY_MS).unref();
+  const mark = (): void => void markUsed(dirname(rootfs.root)).catch(() => undefined);
+  mark();
+  setInterval(mark, DAY_MS).unref();
+}
+
+async function markUsed(place: string): Promise<void> {
+  const now = new Date();
+  await utimes(place, now, now);
 }
 
 async function removeUnused(folder: string): Promise<void> {
@@ -135,8 +147,17 @@ async function removeUnused(folder: string): Promise<void> {
 
 /** Builds one into a folder that does not exist yet. */
 export async function buildRootfs(options: RootfsOptions, place: string): Promise<Rootfs> {
-  await buildInto(await gatherInputs(options), place);
+  const inputs = await gatherInputs(options);
+  await buildAside(place, async (aside) => {
+    await putBase(inputs, join(aside, 'root'));
+    await finish(inputs, aside);
+  });
   return readRootfs(place);
+}
+
+async function finish(inputs: Inputs, aside: string): Promise<void> {
+  await putRunners(inputs, join(aside, 'root'));
+  await writeFile(join(aside, 'manifest.json'), JSON.stringify(inputs.manifest, undefined, 2));
 }
 
 /** @throws Error when there is no whole one */
@@ -153,9 +174,11 @@ async function gatherInputs(options: RootfsOptions): Promise<Inputs> {
   const pythonRunner = options.pythonRunner ?? sourceFolder('runner/python');
   const cacheFile = join(options.cacheDirectory, 'python.json');
   const [deno, python] = await Promise.all([findDeno(), findPython(options.path, cacheFile)]);
-  const hash = createHash('sha256');
-  hash.update(`${process.arch} ${deno.identity}\n`);
-  if (python.found) hash.update(`${await identifyPython(python.found)}\n`);
+  const base = createHash('sha256');
+  base.update(`${LAYOUT_VERSION} ${process.arch} ${deno.identity}\n`);
+  if (python.found) base.update(`${await identifyPython(python.found)}\n`);
+  const baseKey = base.digest('hex').slice(0, KEY_DIGITS);
+  const hash = createHash('sha256').update(baseKey);
   if (options.bundleJavaScriptRunner) hash.update(await options.bundleJavaScriptRunner());
   else for (const part of RUNNER_SOURCES) await hashFolder(hash, sourceFolder(part));
   await hashFolder(hash, pythonRunner);
@@ -165,8 +188,9 @@ async function gatherInputs(options: RootfsOptions): Promise<Inputs> {
     deno,
     python: python.found,
     pythonRunner,
+    baseKey,
     manifest: {
-      key: hash.digest('hex').slice(0, 24),
+      key: hash.digest('hex').slice(0, KEY_DIGITS),
       deno: deno.version,
       python: python.found && {
         version: python.found.version.join('.'),
@@ -187,28 +211,66 @@ async function hashFolder(hash: ReturnType<typeof createHash>, folder: string): 
   }
 }
 
-async function buildInto(inputs: Inputs, place: string): Promise<void> {
+/** Everything but the runners: it is large, and stays the same while they change. */
+async function provideBase(inputs: Inputs): Promise<string> {
+  const place = join(inputs.cacheDirectory, 'rootfs', `base-${inputs.baseKey}`);
+  const marker = join(place, 'complete');
+  const isThere = (): Promise<boolean> =>
+    stat(marker).then(
+      () => true,
+      () => false,
+    );
+  if (await isThere()) {
+    await markUsed(place);
+    return join(place, 'root');
+  }
+  return withLock(`${place}.lock`, LOCK_TIMEOUT_MS, async () => {
+    if (!(await isThere())) {
+      await buildAside(place, async (aside) => {
+        await putBase(inputs, join(aside, 'root'));
+        await writeFile(join(aside, 'complete'), '');
+      });
+    }
+    return join(place, 'root');
+  });
+}
+
+/** Makes a folder whole before it has its name. */
+async function buildAside(place: string, build: (aside: string) => Promise<void>): Promise<void> {
   await makeFolder(dirname(place));
   const aside = await mkdtemp(`${place}.new-`);
   try {
-    const root = join(aside, 'root');
     await chmod(aside, 0o755);
-    await makeSkeleton(root);
-    await putFile(root, inputs.deno.file, DENO_INSIDE, 0o755);
-    const linked = [inputs.deno.file];
-    if (inputs.python) linked.push(...(await putPython(root, inputs.python, inputs.pythonRunner)));
-    for (const { from, inside } of await librariesOf(linked, inputs.path)) {
-      await putFile(root, from, inside, 0o755);
-    }
-    const bundle =
-      inputs.bundleJavaScriptRunner ?? (await import('./runner-bundle.ts')).bundleJavaScriptRunner;
-    await writeInside(root, JAVASCRIPT_RUNNER_INSIDE, await bundle());
-    await writeFile(join(aside, 'manifest.json'), JSON.stringify(inputs.manifest, undefined, 2));
+    await build(aside);
     await rename(aside, place);
   } catch (error) {
     await rm(aside, { recursive: true, force: true });
     throw error;
   }
+}
+
+async function putBase(inputs: Inputs, root: string): Promise<void> {
+  await makeSkeleton(root);
+  await putFile(root, inputs.deno.file, DENO_INSIDE, 0o755);
+  const linked = [inputs.deno.file];
+  if (inputs.python) linked.push(...(await putPython(root, inputs.python)));
+  for (const { from, inside } of await librariesOf(linked, inputs.path)) {
+    await putFile(root, from, inside, 0o755);
+  }
+}
+
+async function putRunners(inputs: Inputs, root: string): Promise<void> {
+  const bundle = inputs.bundleJavaScriptRunner ?? (await import('./runner-bundle.ts')).bundleJavaScriptRunner;
+  await writeInside(root, JAVASCRIPT_RUNNER_INSIDE, await bundle());
+  if (inputs.python === undefined) return;
+  const runner = join(root, PYTHON_RUNNER_INSIDE);
+  await cp(inputs.pythonRunner, runner, {
+    recursive: true,
+    filter: (from) => basename(from) !== '__pycache__',
+  });
+  const compile = ['-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-s', root];
+  await run(inputs.python.executable, ['-I', ...compile, runner]);
+  await run('chmod', ['-R', 'a+rX,go-w', runner]);
 }
 
 /** Mount points, and the few files of /etc that libraries read. No resolver: there is no network. */
@@ -224,8 +286,8 @@ async function makeSkeleton(root: string): Promise<void> {
   await writeInside(root, '/etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files\n');
 }
 
-/** Copies interpreter, standard library and runner; gives what has to be linked. */
-async function putPython(root: string, python: PythonInstallation, runner: string): Promise<string[]> {
+/** Copies interpreter and standard library; gives what has to be linked. */
+async function putPython(root: string, python: PythonInstallation): Promise<string[]> {
   const versioned = basename(python.standardLibrary);
   const library = join(root, PYTHON_HOME_INSIDE, 'lib', versioned);
   const dynamic = join(root, PYTHON_HOME_INSIDE, python.platformLibrary, versioned, 'lib-dynload');
@@ -243,12 +305,6 @@ async function putPython(root: string, python: PythonInstallation, runner: strin
     (name) => name.endsWith('.so') && !LEFT_OUT_MODULES.test(name),
   );
   for (const name of modules) await copyFile(join(python.dynamicModules, name), join(dynamic, name));
-  await cp(runner, join(root, PYTHON_RUNNER_INSIDE), {
-    recursive: true,
-    filter: (from) => basename(from) !== '__pycache__',
-  });
-  const compile = ['-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-s', root];
-  await run(python.executable, ['-I', ...compile, join(root, PYTHON_RUNNER_INSIDE)]);
   await run('chmod', ['-R', 'a+rX,go-w', root]);
   return [python.executable, ...modules.map((name) => join(python.dynamicModules, name))];
 }
