@@ -55,7 +55,7 @@ def preload() -> None:
 
 
 def freeze() -> None:
-    """Moves all objects out of the garbage collector's sight: a collection in a slot looks at those of the run alone."""
+    """Moves all objects out of the garbage collector's sight: in a slot it looks at those of the run alone."""
     gc.collect()
     gc.freeze()
 

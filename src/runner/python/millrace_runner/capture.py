@@ -3,6 +3,7 @@
 import codecs
 import io
 import logging
+import sys
 from collections.abc import Callable, Iterable
 
 from .lines import LineSplitter, to_entry
@@ -36,7 +37,7 @@ class CapturedText(io.TextIOBase):
     `fileno` is the real descriptor, which main reads (slots.py), so that subprocesses can be given the stream.
     """
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
     errors = "backslashreplace"
     line_buffering = True
 
@@ -72,6 +73,11 @@ class CapturedText(io.TextIOBase):
     def finish(self) -> None:
         """Emits what was written without an end of line."""
         self._splitter.finish()
+
+
+def set_streams(out: object, err: object) -> None:
+    """Makes them stdout and stderr, and what programs take for the original ones."""
+    vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err)
 
 
 class LogHandler(logging.Handler):

@@ -34,8 +34,8 @@ class Record(dict[str, Any]):
     def _refuse(self, *_args: object, **_options: object) -> NoReturn:
         raise TypeError("values of ctx are read only: make a copy with dict(value)")
 
-    __setattr__ = __delattr__ = __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setattr__ = __delattr__ = __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
 
 def _frozen(value: Any, hint: str) -> Any:

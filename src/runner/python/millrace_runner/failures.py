@@ -1,6 +1,7 @@
 """What the worker is told of an exception that ended a run."""
 
 import errno
+import math
 import traceback
 from typing import Any, Final
 
@@ -99,11 +100,10 @@ def _exhausted_resource(error: BaseException) -> str | None:
 
 
 def _retry_after_ms(error: RetryableError) -> float | None:
-    try:
-        milliseconds = float(error.retry_after) * 1000  # type: ignore[arg-type] - None is caught
-    except (TypeError, ValueError):
+    seconds: object = error.retry_after
+    if not isinstance(seconds, int | float) or math.isnan(seconds):
         return None
-    return min(max(0.0, milliseconds), MAX_RETRY_AFTER_MS) if milliseconds == milliseconds else None
+    return min(max(0.0, seconds * 1000), MAX_RETRY_AFTER_MS)
 
 
 def _name_of(error: BaseException) -> str:

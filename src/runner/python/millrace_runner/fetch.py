@@ -3,7 +3,7 @@
 import json as json_module
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from . import link as messages
 from .errors import Cancelled, FetchError
@@ -23,6 +23,7 @@ from .protocol import (
 _CREDIT_STEP_BYTES: Final = BODY_WINDOW_BYTES // 2
 
 
+@runtime_checkable
 class Readable(Protocol):
     """A file, or what looks like one."""
 
@@ -176,6 +177,15 @@ class Response:
             self._taken_bytes = 0
         return chunk
 
+    def _take_upload_credit(self, size: int) -> bool:
+        """Waits until so much more of the request's body may be sent; False when the response has ended before."""
+        self._wait(lambda: self._upload_credit >= size or self._is_ended)
+        if self._is_ended:
+            return False
+        with self._mailbox.lock:
+            self._upload_credit -= size
+        return True
+
     def _wait(self, is_due: Callable[[], bool], seconds: float | None = None) -> None:
         """Waits, and raises what keeps it from coming: a failure, a cancellation, or a time that is over."""
         mailbox = self._mailbox
@@ -210,11 +220,11 @@ class Fetcher:
     ) -> Response:
         """Makes a request through the platform, and returns when the response's head has come.
 
-        `target` is a URL, or `credential-name:/path`. `json` is sent as JSON; an iterable or file as `body` is sent as it
-        is read. Raises FetchError with a `.code` when the platform refuses or the request fails, and TimeoutError when no
-        head has come `timeout` seconds after the request was sent. Any status is a response: see `.ok` and
-        `.raise_for_status()`. May be called from threads; in `async def run`, use `await asyncio.to_thread(ctx.fetch, …)`
-        for requests side by side.
+        `target` is a URL, or `credential-name:/path`. `json` is sent as JSON; an iterable or file as `body` is sent as
+        it is read. Raises FetchError with a `.code` when the platform refuses or the request fails, and TimeoutError
+        when no head has come `timeout` seconds after the request was sent. Any status is a response: see `.ok` and
+        `.raise_for_status()`. May be called from threads; in `async def run`, use
+        `await asyncio.to_thread(ctx.fetch, …)` for requests side by side.
         """
         pairs = _header_pairs(headers)
         if json is not None:
@@ -240,11 +250,8 @@ class Fetcher:
         """Sends a request's body within the window; stops when the response is over before."""
         link = self._mailbox.link
         for chunk in chunks:
-            response._wait(lambda size=len(chunk): response._upload_credit >= size or response._is_ended)
-            if response._is_ended:
+            if not response._take_upload_credit(len(chunk)):
                 return
-            with self._mailbox.lock:
-                response._upload_credit -= len(chunk)
             link.send(messages.FETCH_DATA, response._fetch, chunk)
         link.send(messages.FETCH_END, response._fetch)
 
@@ -287,7 +294,7 @@ def _chunks_of(body: Body) -> Iterator[bytes]:
     """A body in pieces that the protocol takes. Raises TypeError at once for what is no body."""
     if isinstance(body, str | bytes | bytearray | memoryview):
         return _split(body)
-    if hasattr(body, "read"):
+    if isinstance(body, Readable):
         return _read_pieces(body)
     if isinstance(body, Mapping) or not isinstance(body, Iterable):
         raise TypeError(
@@ -297,10 +304,9 @@ def _chunks_of(body: Body) -> Iterator[bytes]:
     return (piece for part in body for piece in _split(part))
 
 
-def _split(part: object) -> Iterator[bytes]:
-    if isinstance(part, str):
-        part = part.encode()
-    view = memoryview(part).cast("B")  # type: ignore[arg-type] - raises TypeError itself for what holds no bytes
+def _split(part: Any) -> Iterator[bytes]:
+    # Raises TypeError itself for what holds no bytes.
+    view = memoryview(part.encode() if isinstance(part, str) else part).cast("B")
     for start in range(0, len(view), MAX_CHUNK_BYTES):
         yield bytes(view[start : start + MAX_CHUNK_BYTES])
 

@@ -31,9 +31,7 @@ def encode_frame(header: dict[str, Any], payload: bytes = b"") -> bytes:
         raise ValueError(f"a header of {len(head)} bytes is too large")
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a payload of {len(payload)} bytes is too large")
-    return b"".join(
-        (_PREFIX.pack(_HEADER_LENGTH_BYTES + len(head) + len(payload), len(head)), head, payload)
-    )
+    return b"".join((_PREFIX.pack(_HEADER_LENGTH_BYTES + len(head) + len(payload), len(head)), head, payload))
 
 
 class FrameDecoder:

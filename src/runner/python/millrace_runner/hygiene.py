@@ -1,12 +1,12 @@
 """Whether a run left anything behind in its process, and putting back what may be put back.
 
-This keeps honest steps from stumbling over each other; against hostile ones gVisor is the wall, and the slots of a sandbox
-belong to one version of one workflow. So it may take what Python code does to Python state at its word, and has to be
-cheap: it runs after every step.
+This keeps honest steps from stumbling over each other; against hostile ones gVisor is the wall, and the slots of a
+sandbox belong to one version of one workflow. So it may take what Python code does to Python state at its word, and has
+to be cheap: it runs after every step.
 """
 
 import _locale
-import _signal
+import _signal  # type: ignore[import-not-found]  # typeshed has only `signal`
 import _thread
 import atexit
 import decimal

@@ -15,7 +15,7 @@ _libc: Final = ctypes.CDLL(None)
 
 
 def forbid_inspection() -> None:
-    """Nobody else of this uid may open this process's descriptors or memory through /proc (prctl(2), PR_SET_DUMPABLE)."""
+    """Nobody else of this uid may open this process's descriptors or memory (prctl(2), PR_SET_DUMPABLE)."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

@@ -16,8 +16,8 @@ MAX_OPEN_FILES: Final = 256
 MAX_FILE_BYTES: Final = 64 * _MIB
 # Threads and processes of the whole sandbox: it is a limit of the uid.
 MAX_TASKS: Final = 80
-# Processes below main, the template and the slots among them, up to which Python code may make another one. A fork of a slot
-# costs some 13 MiB at once (gVisor copies shared memory in large pieces), a program that is started as little as it needs.
+# Processes below main, the template and the slots among them, up to which Python code may make another one. A fork of a
+# slot costs some 13 MiB at once (gVisor copies shared memory in large pieces), another program as little as it needs.
 MAX_PROCESSES_BEFORE: Final = {"os.fork": 8, "os.forkpty": 8, "os.posix_spawn": 24, "subprocess.Popen": 24}
 # glibc takes 8 MiB otherwise, all of which counts as address space.
 THREAD_STACK_BYTES: Final = 2 * _MIB

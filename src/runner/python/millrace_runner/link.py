@@ -21,8 +21,8 @@ CANCEL: Final = 3
 LOG: Final = 16
 RESULT: Final = 17
 FAILED: Final = 18
-# What a slot's process is after a run: as good as new; used up by what was no fault, such as large memory; or unfit, because
-# the run left something behind in it. The last two are replaced, the worker hears of the last only.
+# What a slot's process is after a run: as good as new; used up by what was no fault, such as large memory; or unfit,
+# because the run left something behind in it. The last two are replaced, the worker hears of the last only.
 REUSABLE: Final = 0
 USED_UP: Final = 1
 UNFIT: Final = 2

@@ -1,7 +1,7 @@
 """What a slot receives during a run, for all threads of the author's code, without a thread of its own.
 
-Starting a thread costs two milliseconds in gVisor. So whoever waits for something reads the link, on behalf of everyone,
-until its own turn has come; then another one that waits goes on reading.
+Starting a thread costs two milliseconds in gVisor. So whoever waits for something reads the link, on behalf of
+everyone, until its own turn has come; then another one that waits goes on reading.
 """
 
 import threading

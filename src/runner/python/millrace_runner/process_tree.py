@@ -1,5 +1,6 @@
 """Finding and ending processes by who made them; author's code may leave sessions and groups, but not its ancestors."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -72,7 +73,5 @@ def children(pid: int) -> list[int]:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

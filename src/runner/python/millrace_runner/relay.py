@@ -1,7 +1,7 @@
 """One run as main sees it, and what passes between its slot and the worker.
 
-Main alone knows the nonce. What a slot says is the author's word: only what the protocol allows at that point is passed on,
-so that no step can make the worker take the whole sandbox for broken.
+Main alone knows the nonce. What a slot says is the author's word: only what the protocol allows at that point is passed
+on, so that no step can make the worker take the whole sandbox for broken.
 """
 
 import json
@@ -80,7 +80,7 @@ class Run:
 
     def body_for_slot(self) -> bytes:
         """What a slot needs of it; the payload is forgotten here."""
-        header = {name: self._header[name] for name in _HEADER_FOR_SLOT if name in self._header}
+        header: dict[str, Any] = {name: self._header[name] for name in _HEADER_FOR_SLOT if name in self._header}
         header["maxOutputBytes"] = self.max_output_bytes
         payload, self.payload = bytes(self.payload), bytearray()
         return messages.pack_parts(header, payload)
@@ -172,9 +172,7 @@ class Run:
 
 
 _HEADER_FOR_SLOT: Final = ("program", "maxLogBytes", "memoryBytes", "isolateProcess")
-_FETCH_KINDS: Final = frozenset(
-    {messages.FETCH_DATA, messages.FETCH_END, messages.FETCH_ABORT, messages.FETCH_CREDIT}
-)
+_FETCH_KINDS: Final = frozenset({messages.FETCH_DATA, messages.FETCH_END, messages.FETCH_ABORT, messages.FETCH_CREDIT})
 
 
 def parse_failure(body: bytes) -> tuple[str, dict[str, Any]]:

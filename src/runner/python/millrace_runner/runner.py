@@ -50,7 +50,7 @@ class Runner:
         self._next_slot = 1
         # Slots whose folder is being removed. No run begins before it is gone, for it would see it.
         self._cleaned: set[int] = set()
-        # Something else is in the scratch folders, which are to be wiped when nothing is under way. No run begins before.
+        # Something else is in the scratch folders: no run begins before they were wiped.
         self._is_dirty = False
         self._is_wiping = False
         self._is_paused = False
@@ -200,19 +200,24 @@ class Runner:
             self._wipe_when_idle()
         elif not self._cleaned:
             self._begin_waiting()
-        runs = sum(not process.is_isolated for process in self._busy()) + sum(not run.is_isolated for run in self._waiting)
-        alive = sum(not process.is_dying and not process.is_isolated for process in self._processes)
+        alive = self._count_alive()
         if alive == 0:
             self._fork()
-        elif alive < min(SLOTS, runs) and not self._is_fork_due:
+        elif alive < SLOTS and self._is_any_waiting() and not self._is_fork_due:
             self._is_fork_due = True
             self._reactor.after(_FORK_DELAY_SECONDS, self._fork_if_waiting)
 
     def _fork_if_waiting(self) -> None:
         self._is_fork_due = False
-        alive = sum(not process.is_dying and not process.is_isolated for process in self._processes)
-        if alive < SLOTS and any(not run.is_isolated for run in self._waiting):
+        if self._count_alive() < SLOTS and self._is_any_waiting():
             self._fork()
+
+    def _count_alive(self) -> int:
+        """Processes for any run that are there or on their way."""
+        return sum(not process.is_dying and not process.is_isolated for process in self._processes)
+
+    def _is_any_waiting(self) -> bool:
+        return any(not run.is_isolated for run in self._waiting)
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._busy()) < SLOTS:

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 from . import kernel, limits, volatile
 from . import link as messages
 from .budget import LogBudget
-from .capture import CapturedText
+from .capture import CapturedText, set_streams
 from .context import Context
 from .execute import execute
 from .failures import Failure, describe_failure
@@ -111,8 +111,7 @@ class Slot:
         """Runs the program; nothing it holds is left in a local variable when this returns."""
         out = CapturedText("<stdout>", 1, lambda text: budget.add(STDOUT_LEVEL, text))
         err = CapturedText("<stderr>", 2, lambda text: budget.add(STDERR_LEVEL, text))
-        sys.stdout = sys.__stdout__ = out  # type: ignore[misc] - declared final
-        sys.stderr = sys.__stderr__ = err  # type: ignore[misc]
+        set_streams(out, err)
         self._baseline.logging.handler.emit_entry = budget.add
         program: Program | None = None
         try:
@@ -142,7 +141,7 @@ class Slot:
 
     def _clean_up(self) -> tuple[int, list[str]]:
         """Removes what the run has left in this process; gives the state of it, and what could not be removed."""
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
+        set_streams(*self._streams)
         snapshot = self._baseline.snapshot
         may_have_changed_limits = may_change_limits(snapshot.imported())
         is_purged = snapshot.purge()

@@ -3,7 +3,6 @@
 import codecs
 import os
 import socket
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from . import link as messages

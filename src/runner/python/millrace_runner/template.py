@@ -87,5 +87,3 @@ def start_template(scratch: Sequence[str], keep_open: Sequence[int]) -> tuple[so
             os._exit(code)
     theirs.close()
     return ours, pid
-
-

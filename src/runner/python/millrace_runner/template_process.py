@@ -1,7 +1,7 @@
 """The process that slots are forked from.
 
-It has the baseline imported and has never seen a program, a payload or a nonce, so that no fork carries any. It does what
-main tells it (template.py), answers in order, and ends with main.
+It has the baseline imported and has never seen a program, a payload or a nonce, so that no fork carries any. It does
+what main tells it (template.py), answers in order, and ends with main.
 """
 
 import os
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from . import baseline, kernel, limits
-from .capture import CapturedText, LogHandler
+from .capture import CapturedText, LogHandler, set_streams
 from .scratch import slot_folder, wipe, wipe_slot_folder
 from .slot import Baseline, run_slot
-from .template import ALL_SLOTS, FORK, MESSAGE, REAP, WIPE
+from .template import ALL_SLOTS, MESSAGE, REAP, WIPE
 from .volatile import LoggingState, reset
 
 _FDS_OF_SLOT: Final = 3
@@ -55,8 +55,7 @@ def _prepare() -> Baseline:
     os.environ.clear()
     os.environ.update({"LANG": "C.UTF-8", **environment})
     baseline.preload()
-    sys.stdout = sys.__stdout__ = CapturedText("<stdout>", 1, _discard)  # type: ignore[misc] - declared final
-    sys.stderr = sys.__stderr__ = CapturedText("<stderr>", 2, _discard)  # type: ignore[misc]
+    set_streams(CapturedText("<stdout>", 1, _discard), CapturedText("<stderr>", 2, _discard))
     logging_state = LoggingState(LogHandler())
     # Not of the baseline: an import of theirs tells that a run can reach the limits of its process.
     for name in ("resource", "ctypes", "_ctypes"):

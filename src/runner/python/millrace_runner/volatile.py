@@ -1,4 +1,4 @@
-"""State of the standard library that ordinary code changes: it is put back after each run, rather than held against it."""
+"""State of the standard library that ordinary code changes: it is put back, rather than held against the run."""
 
 import asyncio
 import linecache
@@ -9,11 +9,13 @@ import sys
 import tempfile
 import threading
 import warnings
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from . import limits
 from .capture import LogHandler
 
+# Of all handlers, for logging.shutdown().
+_HANDLER_LIST: Final[list[Any]] = vars(logging)["_handlerList"]
 ROOT_LEVEL: Final = logging.INFO
 
 
@@ -29,7 +31,7 @@ class LoggingState:
         self._root = self._save(root)
         self._manager = dict(vars(root.manager))
         self._handler = dict(vars(handler))
-        self._handler_list = list(logging._handlerList)
+        self._handler_list = list(_HANDLER_LIST)
 
     def restore(self) -> None:
         manager = logging.root.manager
@@ -40,7 +42,7 @@ class LoggingState:
             self._load(manager.loggerDict[name], saved)
         self._load(logging.root, self._root)
         self._load(self.handler, (self._handler, None))
-        logging._handlerList[:] = self._handler_list
+        _HANDLER_LIST[:] = self._handler_list
 
     def _save(self, logger: Any) -> tuple[dict[str, Any], list[Any] | None]:
         handlers = getattr(logger, "handlers", None)
@@ -79,16 +81,16 @@ def reset() -> None:
 
 
 def _reset_warnings() -> None:
-    warnings.onceregistry.clear()  # type: ignore[attr-defined] - typeshed does not know it
+    vars(warnings)["onceregistry"].clear()
     if warnings.filters != _WARNING_FILTERS:
         # Tells the C half, too, as changing the list alone would not.
         warnings.resetwarnings()
-        warnings.filters[:] = _WARNING_FILTERS  # type: ignore[index] - it is a list
+        cast(list[Any], warnings.filters)[:] = _WARNING_FILTERS
 
 
 def _forget_event_loop() -> None:
     """The policy remembers that there was a loop; `asyncio.get_event_loop()` would behave otherwise in the next run."""
-    policy = getattr(asyncio.events, "_event_loop_policy", None)
+    policy: Any = getattr(asyncio.events, "_event_loop_policy", None)
     local = getattr(type(policy), "_Local", None)
     if local is not None:
-        policy._local = local()  # type: ignore[union-attr] - a policy that has _Local has this
+        policy._local = local()
