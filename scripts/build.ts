@@ -1,4 +1,4 @@
-// Compiles src/ into dist/ and copies what the compiler leaves out: the migrations.
+// Compiles src/ into dist/ and copies what the compiler leaves out: the migrations and the Python runner.
 import { execFileSync } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -13,3 +13,7 @@ execFileSync(
   },
 );
 cpSync(`${root}src/core/db/migrations`, `${root}dist/core/db/migrations`, { recursive: true });
+cpSync(`${root}src/runner/python`, `${root}dist/runner/python`, {
+  recursive: true,
+  filter: (file) => !file.endsWith('__pycache__'),
+});

@@ -188,7 +188,10 @@ describe.runIf(canIsolate)('the real runners in gVisor', () => {
       const driver = await openDriver(options);
       onTestFinished(() => driver.close());
       const sandbox = await driver.start({ runtime, limits: LIMITS });
-      const { header } = await decodeFrames(sandbox.channel).next();
+      const { header } = await Promise.race([
+        decodeFrames(sandbox.channel).next(),
+        sandbox.exited.then((exit) => Promise.reject(new Error(JSON.stringify(exit)))),
+      ]);
       expect(header).toMatchObject({ type: 'ready', protocol: 1 });
       sandbox.kill();
       expect(await sandbox.exited).toMatchObject({ reason: 'killed' });

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { homedir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../../../core/logger.ts';
@@ -20,7 +21,7 @@ export async function installGvisor(options: InstallOptions): Promise<string | u
   const script = fileURLToPath(new URL('../../../../scripts/install-gvisor', import.meta.url));
   const child = spawn(script, [options.cacheDirectory], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { PATH: options.path, HOME: '/root' },
+    env: { PATH: options.path, HOME: homedir() },
   });
   const lines: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => {
