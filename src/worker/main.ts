@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../core/config/load.ts';
 import { workerKeys } from '../core/config/worker-keys.ts';
 import { checkProduction } from '../core/config/production.ts';
@@ -6,10 +7,12 @@ import { createBullConsumer } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
 import type { HintConsumer } from '../core/hints/types.ts';
 import { stopOnSignals } from '../core/lifecycle.ts';
-import { createLogger } from '../core/logger.ts';
+import { createLogger, type Logger } from '../core/logger.ts';
+import { dropPrivileges } from '../core/privileges.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { createMetrics } from '../core/telemetry/metrics.ts';
-import { startWorker } from './runtime.ts';
+import type { WorkerConfig } from './config.ts';
+import { startWorker, type WorkerRuntime } from './runtime.ts';
 
 /** How much longer than its grace a stopping worker may take. */
 const STOP_MARGIN_MS = 5000;
@@ -34,9 +37,27 @@ async function main(): Promise<void> {
     });
   }
   const worker = await startWorker({ config, logger, metrics, hints });
+  worker.sandboxes
+    .then(() => leaveRoot(config, worker, logger))
+    .catch((raw: unknown) => {
+      logger.fatal({ err: coerceError(raw) }, 'the worker is in an unclear state and ends');
+      process.exit(1);
+    });
   stopOnSignals(worker, config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS, (error) =>
     logger.error({ err: error }, 'stopping failed'),
   );
+}
+
+/** Only the launcher of sandboxes needs root, and it has been started by now. */
+async function leaveRoot(config: WorkerConfig, worker: WorkerRuntime, logger: Logger): Promise<void> {
+  if (config.WORKER_RUN_AS === undefined || process.getuid?.() !== 0) return;
+  const { isDropped, description } = await dropPrivileges(config.WORKER_RUN_AS, {
+    readable: [import.meta.filename, fileURLToPath(new URL('../../node_modules', import.meta.url))],
+    writable: [worker.packagesDirectory],
+  });
+  if (isDropped) logger.info(description);
+  else
+    logger.warn({ reason: description }, 'the worker goes on as root; docs/operations.md says what it needs');
 }
 
 main().catch((raw: unknown) => {

@@ -41,6 +41,8 @@ export interface WorkerRuntime {
   readonly port: number;
   /** What isolates the code of steps, in one line. */
   readonly sandboxes: Promise<string>;
+  /** Where the worker writes after its start. */
+  readonly packagesDirectory: string;
   /** Stops taking work, finishes or releases what runs, closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -65,6 +67,7 @@ export function startWorker(options: WorkerOptions): Promise<WorkerRuntime> {
 async function compose(options: WorkerOptions, closers: Closers): Promise<WorkerRuntime> {
   const { config, logger, metrics, hints } = options;
   const sandboxes = openSandboxes({ ...options, mayInstall: options.mayInstallGvisor ?? false }, closers);
+  const packagesDirectory = join(sandboxes.cacheDirectory, 'packages');
   const open = (name: string, maxConnections: number, extra: Partial<DatabaseOptions> = {}): Database => {
     const db = openDatabase({
       url: config.DATABASE_URL,
@@ -125,7 +128,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
       readCredential: credentials.read,
       pool: sandboxes.pool,
       limits: sandboxes.limits,
-      loadProgram: createPrograms({ db, packagesDirectory: join(sandboxes.cacheDirectory, 'packages') }),
+      loadProgram: createPrograms({ db, packagesDirectory }),
     }),
     journal: createJournalWriter({
       db,
@@ -196,7 +199,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     await closers.closeAll();
     logger.info('worker stopped');
   };
-  return { port, sandboxes: sandboxes.described, stop: () => (stopped ??= stop()) };
+  return { port, sandboxes: sandboxes.described, packagesDirectory, stop: () => (stopped ??= stop()) };
 }
 
 /** This machine's own addresses: a public one is no way to what listens here, either. */

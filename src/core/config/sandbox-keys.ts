@@ -1,5 +1,6 @@
 import { z } from '../zod.ts';
-import { choiceKey, integerKey, textKey } from './key.ts';
+import type { Identity } from '../privileges.ts';
+import { choiceKey, integerKey, parsedKey, textKey } from './key.ts';
 import { cpusKey } from './keys.ts';
 
 const MIB = 1_048_576;
@@ -10,6 +11,15 @@ const pathKey = (description: string, defaultText?: string) =>
     description,
     defaultText === undefined ? {} : { defaultText },
   );
+
+/** Undefined: root is kept. */
+function parseRunAs(text: string): Identity | undefined {
+  if (text === 'root') return undefined;
+  const [, uid, gid] = /^([1-9]\d{0,8}):([1-9]\d{0,8})$/.exec(text) ?? [];
+  if (uid === undefined || gid === undefined)
+    throw new Error('must be `uid:gid`, such as 65532:65532, or `root`');
+  return { uid: Number(uid), gid: Number(gid) };
+}
 
 /** How a worker runs code steps (DESIGN section 6). */
 export const sandboxKeys = {
@@ -33,7 +43,12 @@ export const sandboxKeys = {
   ),
   SANDBOX_STATE_DIR: pathKey(
     'Where the files of running sandboxes are; they go with them',
-    '`/run/millrace`',
+    'in the cache folder',
+  ),
+  WORKER_RUN_AS: parsedKey<Identity | undefined>(
+    'Who `npm run worker` goes on as when it was started as root and sandboxes can be started: `uid:gid`, or `root`',
+    parseRunAs,
+    { default: '65532:65532' },
   ),
   SANDBOX_SPARES_JAVASCRIPT: integerKey('Warmed sandboxes kept ready for TypeScript and JavaScript', {
     default: 2,
