@@ -46,7 +46,8 @@ class Runner:
         # By nonce, until they are over.
         self._runs: dict[str, Run] = {}
         self._waiting: deque[Run] = deque()
-        self._processes: set[SlotProcess] = set()
+        # In the order of their slots: the first that is free has the next run, so that a second one is used when needed.
+        self._processes: list[SlotProcess] = []
         self._next_slot = 1
         # Slots whose folder is being removed. No run begins before it is gone, for it would see it.
         self._cleaned: set[int] = set()
@@ -183,7 +184,7 @@ class Runner:
         self._schedule()
 
     def on_ended(self, process: SlotProcess, status: int) -> None:
-        self._processes.discard(process)
+        self._processes.remove(process)
         kill_orphans(self._template.pid)
         if run := process.run:
             process.run = None
@@ -198,7 +199,7 @@ class Runner:
         """Starts what can be started, and makes room for the rest."""
         if self._is_dirty:
             self._wipe_when_idle()
-        elif not self._cleaned:
+        elif not self._cleaned and not self._is_any_dying():
             self._begin_waiting()
         alive = self._count_alive()
         if alive == 0:
@@ -215,6 +216,10 @@ class Runner:
     def _count_alive(self) -> int:
         """Processes for any run that are there or on their way."""
         return sum(not process.is_dying and not process.is_isolated for process in self._processes)
+
+    def _is_any_dying(self) -> bool:
+        """Whether a process may still write files, though nobody waits for it."""
+        return any(process.is_dying for process in self._processes)
 
     def _is_any_waiting(self) -> bool:
         return any(not run.is_isolated for run in self._waiting)
@@ -247,7 +252,7 @@ class Runner:
         process = SlotProcess(self._reactor, self._template, self, self._next_slot)
         process.is_isolated = is_isolated
         self._next_slot += 1
-        self._processes.add(process)
+        self._processes.append(process)
 
     def _busy(self) -> list[SlotProcess]:
         return [process for process in self._processes if process.run]
@@ -276,7 +281,7 @@ class Runner:
 
     def _wipe_when_idle(self) -> None:
         """What is under way may use the files; what is dying may still write some."""
-        is_idle = not self._busy() and not self._cleaned and not any(process.is_dying for process in self._processes)
+        is_idle = not self._busy() and not self._cleaned and not self._is_any_dying()
         if is_idle and not self._is_wiping:
             self._is_wiping = True
             self._wipe(ALL_SLOTS, self._on_wiped)
