@@ -274,7 +274,7 @@ describe('cancelling', () => {
     handle.cancel(50);
     const began = Date.now();
     expect(await handle.ended).toMatchObject({ failure: 'cancelled', slotReplaced: true });
-    expect(Date.now() - began).toBeLessThan(1000);
+    expect(Date.now() - began).toBeLessThan(5000);
     expect(await output('return "still here"')).toBe('still here');
   });
 

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /**
  * What contexts are given belongs to the slot's realm and outlives them. It is frozen, with all that can be reached from
  * it, so that no run can change it for the next; and no function of it makes code from strings, so that
@@ -102,9 +104,7 @@ function allowOverride(owner: Target, name: PropertyKey): void {
   if (property === undefined || !('value' in property) || !property.writable || !property.configurable)
     return;
   const { value, enumerable } = property as { value: unknown; enumerable: boolean };
-  Object.defineProperty(owner, name, {
-    enumerable,
-    configurable: true,
+  const accessors = {
     get: () => value,
     set(this: unknown, next: unknown) {
       if (this === owner || Object(this) !== this) {
@@ -119,11 +119,16 @@ function allowOverride(owner: Target, name: PropertyKey): void {
         configurable: true,
       });
     },
-  });
+  };
+  // They can be reached as well, and are newer than what was found to be reachable.
+  for (const accessor of Object.values(accessors)) Object.freeze(accessor);
+  Object.defineProperty(owner, name, { enumerable, configurable: true, ...accessors });
 }
 
 /** @returns what puts back each property that has to stay writable */
 function freeze(object: Target, isInherited: boolean): (() => void)[] {
+  // Only its module can write to it.
+  if (types.isModuleNamespaceObject(object)) return [];
   const writable = Reflect.ownKeys(object).filter((name) => staysWritable(object, name, isInherited));
   if (writable.length === 0 && !ArrayBuffer.isView(object)) {
     Object.freeze(object);

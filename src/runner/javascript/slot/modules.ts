@@ -51,6 +51,15 @@ export const HOST_MODULES: Readonly<Record<string, unknown>> = {
   zlib,
 };
 
+/** What only getters of these modules lead to: it is hardened, too. */
+export const BEHIND_GETTERS: readonly unknown[] = [
+  (events as unknown as { readonly EventEmitterAsyncResource: unknown }).EventEmitterAsyncResource,
+  (buffer.Buffer as unknown as { readonly [Symbol.species]: unknown })[Symbol.species],
+  (stream.Writable as unknown as { WritableState: { prototype: { writecb: unknown } } }).WritableState
+    .prototype.writecb,
+  ...Object.values(util.inspect.defaultOptions),
+];
+
 const DEFAULT_MAX_LISTENERS = 10;
 const inspectDefaults = { ...util.inspect.defaultOptions };
 
@@ -58,10 +67,12 @@ const inspectDefaults = { ...util.inspect.defaultOptions };
 export function pinSettings(): void {
   Object.assign(buffer.Buffer, { poolSize: 0 }); // no two runs share a pool's memory
   Object.assign(stream, { setDefaultHighWaterMark: () => undefined });
+  Object.preventExtensions(util.inspect.defaultOptions); // `resetSettings` sets what is there
   const { setMaxListeners } = events as unknown as {
     setMaxListeners: (count?: number, ...of: object[]) => void;
   };
   throwForeignErrors();
+  Object.assign(util, { promisify: createPromisify() });
   Object.assign(events, {
     setMaxListeners: (count?: number, ...of: object[]) => {
       // Without targets it sets the default of all emitters there will ever be.
@@ -80,6 +91,14 @@ function throwForeignErrors(): void {
     if (name === 'error' && util.types.isNativeError(error) && this.listenerCount('error') === 0) throw error;
     return Reflect.apply(emit, this, [name, ...values]);
   };
+}
+
+/** Node's own marks what it makes, and what it is given when that has a promise-made twin: both may be frozen. */
+function createPromisify(): typeof util.promisify {
+  const { promisify } = util;
+  const own = (original: Function & { readonly [promisify.custom]?: unknown }): unknown =>
+    typeof original?.[promisify.custom] === 'function' ? original[promisify.custom] : promisify(original);
+  return Object.assign(own, { custom: promisify.custom }) as typeof util.promisify;
 }
 
 /** Undoes what can be set through accessors, which freezing does not stop. */

@@ -1,3 +1,4 @@
+import buffer from 'node:buffer';
 import process from 'node:process';
 import util from 'node:util';
 // oxlint-disable-next-line no-restricted-imports -- no host code: this runs inside the sandbox
@@ -5,7 +6,8 @@ import vm from 'node:vm';
 import realmSource from 'embedded:realm';
 import type { Host, Realm } from '../realm/host.ts';
 import { harden } from './harden.ts';
-import { HOST_MODULES, pinSettings, resetSettings } from './modules.ts';
+import { BEHIND_GETTERS, HOST_MODULES, pinSettings, resetSettings } from './modules.ts';
+import { warmUp } from './warm-up.ts';
 import { pickIntrinsics, pickWebGlobals } from './web.ts';
 
 export interface PreparedRealm {
@@ -31,9 +33,10 @@ function createHost(onTimeoutSignal: (ms: number) => AbortSignal): {
   readonly host: Host;
   readonly restore: () => void;
 } {
-  const web = pickWebGlobals();
+  const web = { ...pickWebGlobals(), Buffer: buffer.Buffer };
   const intrinsics = pickIntrinsics();
   const { performance } = globalThis;
+  warmUp();
   recognizeForeignErrors();
   pinSettings();
   // Its own timer would outlive the run, out of reach.
@@ -42,7 +45,7 @@ function createHost(onTimeoutSignal: (ms: number) => AbortSignal): {
     writable: true,
     configurable: true,
   });
-  const restore = harden([web, HOST_MODULES, intrinsics]);
+  const restore = harden([web, HOST_MODULES, intrinsics, BEHIND_GETTERS]);
   const { node, v8 } = process.versions;
   const host: Host = {
     web,
