@@ -202,6 +202,8 @@ export const workerHeaderSchema = z.discriminatedUnion('type', [
     maxLogBytes: count,
     /** Python: fork a process for this run alone. */
     isolateProcess: z.literal(true).optional(),
+    /** What the whole sandbox may use, of which the runner gives each slot its part; else as it was started. */
+    memoryBytes: count.optional(),
   }),
   /** Payload: the next bytes of a program or run. */
   z.strictObject({ type: z.literal('part'), of: text }),

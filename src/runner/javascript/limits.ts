@@ -16,7 +16,14 @@ export const LOG_LEVELS: typeof protocol.LOG_LEVELS = ['debug', 'info', 'warn', 
 export const MEMORY_CHECK_MS = 500;
 /** Runs at a time. */
 export const SLOTS = 2;
-/** Of a slot's old generation; what is above ends the slot alone. */
+/** Of a slot's old generation in a sandbox of the usual size; what is above ends the slot alone. */
 export const SLOT_HEAP_MB = 64;
+const MIB = 1_048_576;
+/** What is not for the heaps of slots: the runtime itself, buffers, files. */
+const OTHERS_MB = 128;
+
+/** The old generation of each slot in a sandbox that may use `memoryBytes`. */
+export const slotHeapMb = (memoryBytes: number): number =>
+  Math.max(SLOT_HEAP_MB, Math.floor((memoryBytes / MIB - OTHERS_MB) / SLOTS));
 /** Of a slot's young generation: a third of V8's own choice, which is for processes with one heap. */
 export const SLOT_YOUNG_HEAP_MB = 8;

@@ -131,7 +131,7 @@ function toTask(parts: {
   readonly end: EndRun;
 }): RunTask {
   const { header, run, program, payload, send, end } = parts;
-  const { nonce, maxOutputBytes, maxLogBytes } = header;
+  const { nonce, maxOutputBytes, maxLogBytes, memoryBytes } = header;
   return {
     type: 'run',
     run,
@@ -139,6 +139,7 @@ function toTask(parts: {
     payload,
     maxOutputBytes,
     maxLogBytes,
+    memoryBytes,
     onLog: (level, text, isTruncated) => {
       const known = LOG_LEVELS.includes(level) ? level : 'info';
       const truncated = isTruncated ? ({ truncated: true } as const) : {};

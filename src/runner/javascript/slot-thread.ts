@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import slotSource from 'embedded:slot';
-import { SLOT_HEAP_MB, SLOT_YOUNG_HEAP_MB } from './limits.ts';
+import { SLOT_YOUNG_HEAP_MB } from './limits.ts';
 import type { Failure, FromSlot, ToSlot } from './messages.ts';
 
 export interface SlotThread {
@@ -14,13 +14,16 @@ export interface SlotThread {
 const SLOT_URL = new URL(`data:text/javascript,${encodeURIComponent(slotSource)}`);
 
 /** Starts the thread of a slot. `onGone` is called once, whatever ends it, and nothing after it. */
-export function startSlotThread(on: {
-  readonly onMessage: (message: FromSlot) => void;
-  readonly onGone: (why: Failure) => void;
-}): SlotThread {
+export function startSlotThread(
+  heapMb: number,
+  on: {
+    readonly onMessage: (message: FromSlot) => void;
+    readonly onGone: (why: Failure) => void;
+  },
+): SlotThread {
   const worker = new Worker(SLOT_URL, {
     env: {},
-    resourceLimits: { maxOldGenerationSizeMb: SLOT_HEAP_MB, maxYoungGenerationSizeMb: SLOT_YOUNG_HEAP_MB },
+    resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: SLOT_YOUNG_HEAP_MB },
   });
   let outbox: ToSlot[] = [];
   let isGone = false;
@@ -60,7 +63,7 @@ export const OUT_OF_MEMORY: Failure = {
   failure: 'out_of_memory',
   detail: {
     name: 'OutOfMemory',
-    message: `The code used more than ${SLOT_HEAP_MB} MB of memory for its objects. Handle data in pieces, as a stream.`,
+    message: 'The code used up the memory for its objects. Handle data in pieces, as a stream.',
   },
 };
 

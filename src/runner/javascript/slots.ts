@@ -1,5 +1,5 @@
 import type { Failure, FetchAnswer, FetchQuestion, FromSlot, RunOutcome } from './messages.ts';
-import { MEMORY_CHECK_MS } from './limits.ts';
+import { MEMORY_CHECK_MS, SLOT_HEAP_MB, slotHeapMb } from './limits.ts';
 import { readLogTail } from './log-tail.ts';
 import { OUT_OF_MEMORY, startSlotThread, type SlotThread } from './slot-thread.ts';
 import type { LogLevel } from '../../core/sandbox/protocol.ts';
@@ -29,6 +29,8 @@ export interface RunTask {
   readonly payload: Uint8Array;
   readonly maxOutputBytes: number;
   readonly maxLogBytes: number;
+  /** Of the whole sandbox. */
+  readonly memoryBytes: number | undefined;
   readonly onLog: (level: LogLevel, text: Uint8Array, isTruncated: boolean) => void;
   readonly onFetch: (question: FetchQuestion) => void;
   /** Called once, as the last. */
@@ -102,6 +104,7 @@ class Slot {
   #isCancelled = false;
   #tail: SharedArrayBuffer | undefined;
   #hasStarted = false;
+  #heapMb = SLOT_HEAP_MB;
   readonly #firstStart = Promise.withResolvers<void>();
 
   constructor(onFree: () => void) {
@@ -127,6 +130,7 @@ class Slot {
 
   begin(task: Task): void {
     this.#task = task;
+    if (task.type === 'run' && task.memoryBytes !== undefined) this.#giveHeap(slotHeapMb(task.memoryBytes));
     const { program } = task;
     if (!this.has(program.id) || task.type === 'load') {
       this.#programs.set(program.id, program);
@@ -164,10 +168,17 @@ class Slot {
     this.#thread?.flush();
   }
 
+  /** A heap cannot grow beyond what its thread was started with. */
+  #giveHeap(heapMb: number): void {
+    if (heapMb === this.#heapMb) return;
+    this.#heapMb = heapMb;
+    this.#replace();
+  }
+
   #start(): void {
     this.#hasStarted = false;
     this.#programs = new Map();
-    this.#thread = startSlotThread({
+    this.#thread = startSlotThread(this.#heapMb, {
       onMessage: (message) => this.#receive(message),
       onGone: (why) => {
         // One that cannot even start would not the next time.

@@ -147,12 +147,13 @@ function grantFor({ deps, step, context, credentials, redactor }: Attempt): Gran
 }
 
 function runRequest(attempt: Attempt, grant: Grant): RunRequest {
-  const { program, payload, step, context, redactor, refusals } = attempt;
+  const { deps, program, payload, step, context, redactor, refusals } = attempt;
   return {
     program,
     payload,
     maxOutputBytes: MAX_OUTPUT_BYTES,
     maxLogBytes: MAX_LOG_BYTES,
+    memoryBytes: limitsOf(step.body, deps.limits).memoryBytes,
     isolateProcess: step.body.isolation === 'process',
     signal: context.signal,
     onLog: (level, text, truncated) => {

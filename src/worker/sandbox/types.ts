@@ -37,6 +37,8 @@ export interface RunRequest {
   readonly payload: RunPayload;
   readonly maxOutputBytes: number;
   readonly maxLogBytes: number;
+  /** The memory limit of the sandbox, as far as it may be another than when the sandbox was started. */
+  readonly memoryBytes?: number;
   readonly isolateProcess: boolean;
   /** Aborted when the step's time is over or the execution is to stop: the slot is ended, not its neighbours. */
   readonly signal: AbortSignal;

@@ -322,3 +322,34 @@ describe.each(['javascript', 'python'] as const)('what goes wrong in %s ends its
     expect(messages.join('').length).toBeLessThan(1_200_000);
   });
 });
+
+describe('`resources` of a step', () => {
+  const hungry = {
+    'steps/hungry.py': py('kept = bytearray(300_000_000)', 'return len(kept)'),
+    'steps/hungry.js': js(
+      'const kept = [];\nfor (let i = 0; i < 20; i++) kept.push(new Array(1_000_000).fill(i));\nreturn kept.length * 15_000_000;',
+    ),
+  };
+  test.for(Object.entries(hungry))(
+    'give %s the memory it asks for',
+    { timeout: 60_000 },
+    async ([file, source]) => {
+      expect(await run({ file, source })).toMatchObject({ error: { code: 'out_of_memory' } });
+      const keys = 'resources: { memory: 768Mi }';
+      expect(await run({ file, source, keys })).toMatchObject({ state: 'succeeded', output: 300_000_000 });
+    },
+  );
+
+  test('are refused beyond the maximum when the workflow is saved', async () => {
+    const definition = `name: too-much\n${webhook}\nsteps: [ { id: it, code: a.py, resources: { memory: 64Gi, cpu: 32 } } ]\n`;
+    const { status, data } = await platform.call('PUT', '/api/v1/workflows/too-much', {
+      definition,
+      files: { 'a.py': 'def run(ctx, input):\n    pass\n' },
+    });
+    expect(status).toBe(422);
+    expect((data.errors as { message: string }[]).map(({ message }) => message)).toEqual([
+      expect.stringMatching(/memory.*1Gi/),
+      expect.stringMatching(/cpu.*2/),
+    ]);
+  });
+});

@@ -22,9 +22,6 @@ export interface RootfsManifest {
   readonly pythonMissing: string | undefined;
 }
 
-/** V8's own heap in the runner's main thread; slots have limits of their own (DESIGN section 6). */
-const HEAP_MEGABYTES = 96;
-
 /** No permission of any kind, no prompt for one, and nothing that looks outside the root file system. */
 export const DENO_ARGUMENTS: readonly string[] = [
   'run',
@@ -34,7 +31,6 @@ export const DENO_ARGUMENTS: readonly string[] = [
   '--cached-only',
   '--no-config',
   '--no-lock',
-  `--v8-flags=--max-old-space-size=${HEAP_MEGABYTES}`,
 ];
 
 /** Neither variables nor site-packages, nor byte code written; the Python runner says why it wants these. */

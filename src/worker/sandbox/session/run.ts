@@ -91,6 +91,7 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
         bytes: payload.length,
         maxOutputBytes,
         maxLogBytes,
+        ...(request.memoryBytes === undefined ? {} : { memoryBytes: request.memoryBytes }),
         ...(request.isolateProcess ? { isolateProcess: true } : {}),
       });
       sendParts(writer, nonce, payload);
