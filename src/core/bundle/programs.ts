@@ -88,9 +88,10 @@ function buildPython(
   files: SourceFiles,
 ): Omit<BuiltProgram, 'id' | 'wheels'> | { readonly problems: readonly Problem[] } {
   let modules: SourceFiles = files;
-  if (kind === 'notebook') {
-    const converted = notebookModule(entry, files.get(entry)?.text ?? '');
-    if ('message' in converted) return { problems: [converted] };
+  const file = files.get(entry);
+  if (kind === 'notebook' && file !== undefined) {
+    const converted = notebookModule(entry, file);
+    if ('problems' in converted) return converted;
     modules = new Map<string, SourceFile>([...files, [entry, converted]]);
   }
   const built = pythonProgram(entry, modules);

@@ -110,7 +110,7 @@ async function archiveProblems(wheels: readonly Wheel[]): Promise<readonly Probl
   return problems;
 }
 
-/** A step of Python, with every module that lies beside the workflow. */
+/** A step of Python (`entry` may be a notebook's, as a module), with every module that lies beside the workflow. */
 export function pythonProgram(
   entry: string,
   files: SourceFiles,
@@ -119,7 +119,7 @@ export function pythonProgram(
   const problems: Problem[] = [];
   let bytes = 0;
   for (const [path, file] of files) {
-    if (!path.endsWith('.py')) continue;
+    if (!path.endsWith('.py') && path !== entry) continue;
     bytes += file.bytes.length;
     if (file.text === undefined) {
       problems.push(fileProblem(path, 'syntax_error', 'it is not UTF-8 text', 'save it as UTF-8'));

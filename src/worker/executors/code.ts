@@ -272,5 +272,6 @@ function codeError(
   });
 }
 
-/** `steps/score.ts:12:7` of the innermost frame. */
-const firstPlace = (stack: string): string | undefined => /[^\s("]+\.\w+:\d+(?::\d+)?/.exec(stack)?.[0];
+/** `steps/score.ts:12:7`, or `report.ipynb#cell-3:1`, of the innermost frame. */
+const firstPlace = (stack: string): string | undefined =>
+  /[^\s("]+\.\w+(?:#cell-\d+)?:\d+(?::\d+)?/.exec(stack)?.[0];
