@@ -157,6 +157,14 @@ describe('what bundles may count on', () => {
       `(() => { const t = setTimeout(() => {}, 5); t.unref().ref().refresh(); clearTimeout(t); clearTimeout(+t); clearInterval(undefined); return t.hasRef() })()`,
       false,
     ],
+    [
+      `(() => { const d = new DOMParser().parseFromString('<?xml version="1.0"?><a x="1&amp;2"><b>t&#233;</b><c/><![CDATA[<]]></a>', 'text/xml').documentElement; return [d.nodeName, d.getAttribute('x'), d.childNodes.map((n) => n.nodeName + n.textContent)] })()`,
+      ['a', '1&2', ['bté', 'c', '#text<']],
+    ],
+    [
+      `['<a>', '<a></b>', 'x', '', '<a b=c/>'].map((t) => new DOMParser().parseFromString(t, 'text/xml').getElementsByTagName('parsererror').length)`,
+      [1, 1, 1, 1, 1],
+    ],
     [`performance.mark('a').name + performance.getEntries().length`, 'a1'],
   ])('%s', async (expression, expected) => {
     expect(await evaluate(expression)).toEqual(expected);
@@ -166,7 +174,8 @@ describe('what bundles may count on', () => {
     ["require('node:fs').readFileSync('/etc/passwd')", '`readFileSync` of node:fs is not there'],
     ["require('fs').promises.readFile('/etc/passwd')", '`promises.readFile` of node:fs is not there'],
     ["require('child_process').spawn('sh')", 'it starts no processes'],
-    ["require('https').get('https://example.com')", 'Use `ctx.fetch`'],
+    ["require('http').createServer()", 'Use `ctx.fetch`'],
+    ["require('http2').connect('https://example.com')", 'Use `ctx.fetch`'],
     ["new (require('net').Socket)()", 'Use `ctx.fetch`'],
     ["require('worker_threads').Worker.x.y()", 'it starts no processes'],
     ["require('vm').runInThisContext('1')", 'node:vm'],

@@ -1,4 +1,5 @@
 import { adoptClone } from './adopt.ts';
+import { DOM_GLOBALS } from './dom-parser.ts';
 import type { Host } from './host.ts';
 
 export const hidden = (value: unknown): PropertyDescriptor => ({
@@ -13,6 +14,7 @@ export function installGlobals(host: Host): void {
   const { structuredClone: clone, ...web } = host.web as { structuredClone: typeof structuredClone };
   for (const [name, value] of Object.entries(web)) Object.defineProperty(globalThis, name, hidden(value));
   const own = {
+    ...DOM_GLOBALS,
     global: globalThis,
     self: globalThis,
     navigator: Object.freeze({ userAgent: 'Millrace', language: 'en', hardwareConcurrency: 1 }),

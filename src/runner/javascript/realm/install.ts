@@ -47,7 +47,7 @@ export function install(host: Host): Realm {
   for (const [name, value] of Object.entries(globals)) {
     Object.defineProperty(globalThis, name, hidden(value));
   }
-  const require = createRequire({ host, process, timers, performance, console });
+  const require = createRequire({ host, process, timers, performance, console, fetch });
 
   // `await` and `try`, as the program may have put its own functions in place of those of promises.
   const execute = async (started: RunHost, payload: string): Promise<void> => {

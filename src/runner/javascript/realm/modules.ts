@@ -1,6 +1,7 @@
 import { createDiagnosticsChannel } from './diagnostics-channel.ts';
 import { UnresolvedImportError } from './errors.ts';
 import type { Host } from './host.ts';
+import { createHttp, type HttpParts } from './http.ts';
 import { refusedModule } from './refused.ts';
 import type { Timers } from './timers.ts';
 
@@ -10,6 +11,7 @@ export interface ModuleParts {
   readonly timers: Timers;
   readonly performance: object;
   readonly console: object;
+  readonly fetch: HttpParts['fetch'];
 }
 
 const NETWORK = 'it has no network. Use `ctx.fetch`, or the global `fetch`, which go through the broker.';
@@ -54,7 +56,7 @@ export function createRequire(parts: ModuleParts): Require {
   const made = new Map<string, unknown>();
   const makers: Readonly<Record<string, () => unknown>> = {
     ...ofThisRun(parts),
-    ...stubs(parts.host, (specifier) => require(specifier)),
+    ...stubs(parts, (specifier) => require(specifier)),
   };
   const require: Require = (specifier) => {
     const name = specifier.replace(/^node:/, '');
@@ -87,10 +89,12 @@ const ofThisRun = ({ host, process, timers, performance, console }: ModuleParts)
   sys: () => host.modules.util,
 });
 
-function stubs(host: Host, require: Require): Readonly<Record<string, () => unknown>> {
+function stubs({ host, fetch }: ModuleParts, require: Require): Readonly<Record<string, () => unknown>> {
+  const { stream, events } = host.modules as unknown as Omit<HttpParts, 'fetch'>;
+  const clientParts = (): HttpParts => ({ stream, events, fetch });
   const known: Readonly<Record<string, () => object>> = {
-    http: () => httpParts(80),
-    https: () => httpParts(443),
+    http: () => createHttp('http:', clientParts()),
+    https: () => createHttp('https:', clientParts()),
     module: () => ({ createRequire: () => require, builtinModules: builtinNames(host) }),
     net: () => ({ isIP, isIPv4, isIPv6 }),
     tty: () => ({ isatty: () => false }),
@@ -106,24 +110,6 @@ function stubs(host: Host, require: Require): Readonly<Record<string, () => unkn
 
 const builtinNames = (host: Host): string[] =>
   [...Object.keys(host.modules), ...Object.keys(REFUSED)].toSorted((a, b) => (a < b ? -1 : 1));
-
-/** What HTTP clients make when they are loaded, before there is any request. */
-function httpParts(defaultPort: number): object {
-  class Agent {
-    readonly options: object;
-    readonly defaultPort = defaultPort;
-    maxSockets = Infinity;
-
-    constructor(options: object = {}) {
-      this.options = options;
-    }
-
-    destroy(): void {}
-  }
-  return { Agent, globalAgent: new Agent(), METHODS: [...METHODS], STATUS_CODES: {}, maxHeaderSize: 16_384 };
-}
-
-const METHODS = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT'];
 
 const isIPv4 = (text: string): boolean =>
   /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.|$)){4}$/.test(text) && !text.endsWith('.');
