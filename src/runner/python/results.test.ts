@@ -120,6 +120,12 @@ describe('a step that fails', () => {
       /size/,
     ],
     ['forks without end', step('import os\nwhile True: os.fork()'), 'resource_limit', /too many processes/],
+    [
+      'forks without end, whatever it is told',
+      step('import os\nwhile True:\n    try: os.fork()\n    except OSError: pass'),
+      'resource_limit',
+      /limit of processes/,
+    ],
   ])('%s', async (_, source, failure, message) => {
     const end = await runner.run(source);
     expect(end).toMatchObject({ failure, detail: { message: expect.stringMatching(message) } });

@@ -12,7 +12,8 @@ import { openSession, type Session } from '../../worker/sandbox/session.ts';
 import type { BrokerRequest, BrokerResponse, RunEnd } from '../../worker/sandbox/types.ts';
 
 const MAIN = fileURLToPath(new URL('main.py', import.meta.url));
-const FLAGS = ['-I', '-S', '-B'];
+/** As README.md says. */
+export const RUNNER_COMMAND: readonly [string, ...string[]] = ['python3', '-I', '-S', '-B', MAIN];
 const MEBIBYTE = 1_048_576;
 
 export interface LogLine {
@@ -49,7 +50,8 @@ export interface TestRunner {
 /** Starts the runner as an ordinary process, with the worker's own session at the other end: it ends at any breach. */
 export async function startTestRunner(): Promise<TestRunner> {
   const scratch = await mkdtemp(join(tmpdir(), 'millrace-python-'));
-  const child = spawn('python3', [...FLAGS, MAIN, '--scratch', scratch], {
+  const [program, ...args] = RUNNER_COMMAND;
+  const child = spawn(program, [...args, '--scratch', scratch], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { PATH: process.env['PATH'], CANARY: 'canary-in-the-environment' },
   });

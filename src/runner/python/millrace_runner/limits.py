@@ -3,13 +3,15 @@
 import errno
 import resource
 import sys
+import time
+from collections.abc import Callable
 from typing import Final
 
 from .process_tree import descendants
 
 _MIB: Final = 1_048_576
-# For main, the template, the other slot and gVisor itself; address space beyond the rest is refused to a slot.
-_RESERVED_BYTES: Final = 64 * _MIB
+# For main, the template, the other slot and gVisor itself, which need some 80 MiB. A slot is refused more than the rest.
+_RESERVED_BYTES: Final = 96 * _MIB
 _LEAST_BYTES: Final = 64 * _MIB
 
 MAX_OPEN_FILES: Final = 256
@@ -19,6 +21,9 @@ MAX_TASKS: Final = 80
 # Processes below main, the template and the slots among them, up to which Python code may make another one. A fork of a
 # slot costs some 13 MiB at once (gVisor copies shared memory in large pieces), another program as little as it needs.
 MAX_PROCESSES_BEFORE: Final = {"os.fork": 8, "os.forkpty": 8, "os.posix_spawn": 24, "subprocess.Popen": 24}
+# After so many, each soon after the one before, a process is taken for a bomb.
+MAX_REFUSALS: Final = 100
+_PATIENCE_SECONDS: Final = 0.5
 # glibc takes 8 MiB otherwise, all of which counts as address space.
 THREAD_STACK_BYTES: Final = 2 * _MIB
 
@@ -67,15 +72,24 @@ def current_limits() -> tuple[tuple[int, int], ...]:
     return tuple(resource.getrlimit(number) for number in _LIMITS)
 
 
-def forbid_process_bombs(main: int) -> None:
+def forbid_process_bombs(main: int, end_bomb: Callable[[], None]) -> None:
     """Refuses Python code another process when main has many below it already; other programs meet RLIMIT_NPROC.
 
-    There is no way to take an audit hook back (PEP 578), which is what is wanted here.
+    `end_bomb` is called in a process that does not take no for an answer. There is no way to take an audit hook back
+    (PEP 578), which is what is wanted here.
     """
+    refusals, latest = 0, 0.0
 
     def refuse(event: str, _args: tuple[object, ...]) -> None:
+        nonlocal refusals, latest
         most = MAX_PROCESSES_BEFORE.get(event)
-        if most is not None and (count := sum(1 for _ in descendants(main))) >= most:
-            raise BlockingIOError(errno.EAGAIN, f"too many processes: {count} are there already")
+        if most is None or (count := sum(1 for _ in descendants(main))) < most:
+            return
+        now = time.monotonic()
+        refusals = refusals + 1 if now - latest < _PATIENCE_SECONDS else 1
+        latest = now
+        if refusals > MAX_REFUSALS:
+            end_bomb()
+        raise BlockingIOError(errno.EAGAIN, f"too many processes: {count} are there already")
 
     sys.addaudithook(refuse)

@@ -1,4 +1,4 @@
-"""What main and a slot say to each other over their socket pair: u32 length of the body · u8 kind · u32 number · body.
+"""What main and a slot say to each other: u32 length of the body · u8 kind · u32 number · body, over a socket pair.
 
 A slot runs the author's code, so that main takes nothing of it on trust: sizes are bounded here, contents in relay.py.
 The slot trusts main.

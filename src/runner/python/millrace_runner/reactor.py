@@ -31,6 +31,7 @@ class Reactor:
         self._poll = select.poll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
 
@@ -54,8 +55,11 @@ class Reactor:
     def run_forever(self) -> None:
         """Ends only by an exception of a callback."""
         while True:
+            self._forgotten.clear()
             for fd, events in self._poll.poll(self._milliseconds_to_timer()):
-                # A callback may have forgotten the descriptor of a later one.
+                # A callback may have closed the descriptor of a later event, and another may have its number now.
+                if fd in self._forgotten:
+                    continue
                 if events & _READ_EVENTS and (read := self._readers.get(fd)):
                     read()
                 if events & ~select.POLLIN and (write := self._writers.get(fd)):
@@ -66,6 +70,7 @@ class Reactor:
         if callback is None:
             if callbacks.pop(fd, None) is None:
                 return
+            self._forgotten.add(fd)
         else:
             callbacks[fd] = callback
         events = (select.POLLIN if fd in self._readers else 0) | (select.POLLOUT if fd in self._writers else 0)

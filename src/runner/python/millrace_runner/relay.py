@@ -13,6 +13,7 @@ from .budget import LogBudget
 from .frames import MAX_PAYLOAD_BYTES, ProtocolError
 from .protocol import (
     BODY_WINDOW_BYTES,
+    LOG_ENTRY_COST_BYTES,
     LOG_LEVELS,
     MAX_CHUNK_BYTES,
     MAX_CODE_CHARS,
@@ -68,6 +69,7 @@ class Run:
         self._header = header
         self._send = send
         self._logs = LogBudget(header["maxLogBytes"], self._send_log)
+        self._slot_log_bytes = 0
         self._fetches: dict[int, _Fetch] = {}
         self._last_fetch = 0
 
@@ -87,6 +89,12 @@ class Run:
 
     def log(self, level: str, text: bytes) -> None:
         self._logs.add(level, text)
+
+    def note_lost_slot(self) -> None:
+        """Its slot ended without a word: what it kept of a long log for the end is gone with it."""
+        head_bytes = self._header["maxLogBytes"] // 2
+        if self._slot_log_bytes > head_bytes - MAX_LOG_ENTRY_BYTES - LOG_ENTRY_COST_BYTES:
+            self._logs.add("warn", b"the rest of a long log is lost with the process of the step", True)
 
     def succeed(self, output: bytes, slot_replaced: bool) -> None:
         self._end({"type": "result"}, output, slot_replaced)
@@ -133,6 +141,7 @@ class Run:
         if kind == messages.LOG:
             level, marker = number & 0xFF, bool(number >> 8)
             _require(level < len(LOG_LEVELS) and len(body) <= MAX_LOG_ENTRY_BYTES and is_text(body))
+            self._slot_log_bytes += len(body) + LOG_ENTRY_COST_BYTES
             self._logs.add(LOG_LEVELS[level], body, marker)
         elif kind == messages.FETCH:
             self._open_fetch(number, body)

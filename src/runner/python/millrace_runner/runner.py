@@ -46,7 +46,7 @@ class Runner:
         # By nonce, until they are over.
         self._runs: dict[str, Run] = {}
         self._waiting: deque[Run] = deque()
-        # In the order of their slots: the first that is free has the next run, so that a second one is used when needed.
+        # In the order of their slots: the first that is free has the next run, so that others are used when needed.
         self._processes: list[SlotProcess] = []
         self._next_slot = 1
         # Slots whose folder is being removed. No run begins before it is gone, for it would see it.
@@ -142,6 +142,7 @@ class Runner:
         if not run.is_over and process.run is run:
             process.kill()
             process.run = None
+            run.note_lost_slot()
             self._fail(run, *_CANCELLED, slot_replaced=not process.is_isolated)
 
     # What comes from slots (slot_process.Owner).
@@ -188,6 +189,7 @@ class Runner:
         kill_orphans(self._template.pid)
         if run := process.run:
             process.run = None
+            run.note_lost_slot()
             outcome = _CANCELLED if run.is_cancelled else ("code_error", _describe_end(process, status))
             self._fail(run, *outcome, slot_replaced=not process.is_isolated)
         self._check_scratch(process)

@@ -19,7 +19,7 @@ from .hygiene import Process, Snapshot, may_change_limits
 from .importer import Program
 from .link import Link
 from .mailbox import Mailbox
-from .protocol import LOG_LEVELS, STDERR_LEVEL, STDOUT_LEVEL
+from .protocol import LOG_LEVELS, STDERR_LEVEL, STDOUT_LEVEL, make_detail
 from .scratch import remove_small_folder
 from .volatile import LoggingState
 
@@ -46,9 +46,9 @@ def run_slot(baseline: Baseline, link_fd: int, folder: str, main: int, total_byt
     os.environ.update(HOME=folder, TMPDIR=folder)
     limits.limit_slot()
     limits.limit_memory(total_bytes)
-    limits.forbid_process_bombs(main)
     baseline.snapshot.accept_fork()
     slot = Slot(baseline, Link(socket.socket(fileno=_LINK_FD)), folder, total_bytes)
+    limits.forbid_process_bombs(main, slot.end_bomb)
     code = 0
     try:
         slot.serve()
@@ -67,11 +67,19 @@ class Slot:
         self._baseline = baseline
         self._link = link
         self._folder = folder
-        self._total_bytes = total_bytes
+        self._default_bytes = self._total_bytes = total_bytes
         self._programs: dict[str, Program] = {}
         self._pid = os.getpid()
         self._process = Process()
         self._streams = (sys.stdout, sys.stderr)
+
+    def end_bomb(self) -> NoReturn:
+        """Ends this process: the slot's with a word, one that it forked without."""
+        if os.getpid() == self._pid:
+            message = "the step reached its limit of processes, and went on trying to start more"
+            failure: Failure = ("resource_limit", make_detail("BlockingIOError", message))
+            self._link.send(messages.FAILED, messages.UNFIT, json.dumps(failure).encode())
+        os._exit(1)
 
     def serve(self) -> None:
         while True:
@@ -130,7 +138,7 @@ class Slot:
             err.finish()
 
     def _prepare(self, header: dict[str, Any]) -> None:
-        total_bytes = header.get("memoryBytes", self._total_bytes)
+        total_bytes = header.get("memoryBytes", self._default_bytes)
         if total_bytes != self._total_bytes:
             self._total_bytes = total_bytes
             limits.limit_memory(total_bytes)
