@@ -117,7 +117,7 @@ _PLAIN_HINT: Final = "no `{}` here"
 
 
 class Context:
-    """What `run(ctx, input)` gets as `ctx`; docs/ and README.md describe each attribute."""
+    """What `run(ctx, input)` gets as `ctx`; README.md describes each attribute."""
 
     TerminalError = TerminalError
     RetryableError = RetryableError
