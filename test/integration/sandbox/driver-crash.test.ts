@@ -16,7 +16,7 @@ import {
 
 const program = fileURLToPath(new URL('./driver-support/worker.ts', import.meta.url));
 
-describe.runIf(canIsolate)('sandboxes whose worker is killed', () => {
+describe.runIf(canIsolate)('sandboxes whose worker is killed', { timeout: 60_000 }, () => {
   const processes = createProcesses();
   let stateDirectory: string;
 
@@ -62,15 +62,14 @@ describe.runIf(canIsolate)('sandboxes whose worker is killed', () => {
     await waitFor(() => !isRunning(launcher.pid), { what: 'the launcher to end' });
   });
 
-  it('are gone when it is killed while they start', async () => {
-    const worker = startWorker(8);
-    const launcher = await waitFor(async () => {
-      const names = (await tracesOf(stateDirectory, [])).filter((trace) => /^w\d+-[0-9a-f]+$/.test(trace));
-      return names[0] === undefined ? undefined : launcherOf(`${names[0]}-1`);
-    });
-    await waitFor(async () => (await tracesOf(stateDirectory, [])).some((trace) => trace.includes(' run ')));
+  it('are gone when it is killed while they start, and took no answer of the launcher any more', async () => {
+    const worker = startWorker(4, 'stop');
+    const countRunning = async (): Promise<number> =>
+      (await tracesOf(stateDirectory, [])).filter((trace) => / run .*-\d+ $/.test(trace)).length;
+    await waitFor(async () => (await countRunning()) === 4, { what: 'all to start', timeoutMs: 30_000 });
+    const [launcher] = (await tracesOf(stateDirectory, [])).filter((trace) => /^w\d+-[0-9a-f]+$/.test(trace));
     worker.signal('SIGKILL');
-    await waitUntilNothingIsLeft([launcher.id]);
+    await waitUntilNothingIsLeft([launcher ?? '']);
   });
 
   it('are swept by the next worker when the launcher was killed, too; a living one keeps its own', async () => {

@@ -50,6 +50,7 @@ export class LauncherClient {
     this.#child = startLauncher(path);
     this.pid = this.#child.pid;
     this.#opened.promise.catch(() => undefined);
+    this.#child.stdin?.on('error', () => undefined);
     this.#child.on('message', (message, handle) => {
       this.#receive(message as FromLauncher, handle instanceof Socket ? handle : undefined);
     });
@@ -179,7 +180,8 @@ function startLauncher(path: string): ChildProcess {
     ['--disallow-code-generation-from-strings', '--disable-proto=delete', file],
     {
       detached: true,
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // The pipe tells the launcher of this process's end, whatever ends it.
+      stdio: ['pipe', 'ignore', 'inherit', 'ipc'],
       env: { PATH: path },
       serialization: 'json',
     },
