@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CompiledStep } from '../../core/definition/types.ts';
 import { ExpressionError, type Scope } from '../../core/expressions/types.ts';
 import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
@@ -10,6 +11,9 @@ export type AttemptEnd =
 
 /** What the engine says of an attempt; its signal and its clock are made when it starts. */
 export type AttemptFacts = Omit<AttemptContext, 'signal' | 'clock'>;
+
+/** Longer than a slot takes to be ended by force, with the last of its log. */
+const SETTLE_MS = 500;
 
 /** What takes no time has none to stop. */
 const NO_CLOCK: AttemptClock = { pause: () => {}, restart: () => {} };
@@ -47,18 +51,21 @@ export async function runAttempt(
   const onStop = (): void => attempt.abort(stop.reason);
   stop.addEventListener('abort', onStop, { once: true });
   const clock = startClock(step.timeoutMs, () => attempt.abort(timeoutError(step)));
+  let isOver = false;
+  const log: AttemptFacts['log'] = (...line) => {
+    if (!isOver) facts.log(...line);
+  };
   try {
     if (stop.aborted) return { type: 'aborted' };
-    const outcome = executorOf(executors, step)(step, scope, { ...facts, signal: attempt.signal, clock });
-    // An executor that ignores the signal must not hold up the execution's end.
-    return outcome instanceof Promise
-      ? await Promise.race([outcome, rejectOnAbort(attempt.signal)])
-      : outcome;
+    const context = { ...facts, log, signal: attempt.signal, clock };
+    const outcome = executorOf(executors, step)(step, scope, context);
+    return outcome instanceof Promise ? await unlessAborted(outcome, attempt.signal) : outcome;
   } catch (raw) {
     if (stop.aborted) return { type: 'aborted' };
     if (attempt.signal.aborted) return { type: 'failed', error: timeoutError(step) };
     return { type: 'failed', error: toStepError(raw) };
   } finally {
+    isOver = true;
     clock.pause();
     stop.removeEventListener('abort', onStop);
   }
@@ -81,10 +88,23 @@ const timeoutError = (step: CompiledStep): StepError =>
     `The attempt took longer than its timeout of ${step.timeoutMs} ms; raise \`timeout\` of step ${step.id} or make it faster`,
   );
 
-function rejectOnAbort(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
+/** An executor that ignores the signal must not hold up the execution's end; one that heeds it may finish its log. */
+async function unlessAborted(outcome: Promise<AttemptOutcome>, signal: AbortSignal): Promise<AttemptOutcome> {
+  const aborted = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(coerceError(signal.reason)), { once: true });
   });
+  try {
+    return await Promise.race([outcome, aborted]);
+  } catch (raw) {
+    if (signal.aborted) {
+      const settled = outcome.then(
+        () => undefined,
+        () => undefined,
+      );
+      await Promise.race([settled, delay(SETTLE_MS, undefined, { ref: false })]);
+    }
+    throw raw;
+  }
 }
 
 // The map has an executor of the very kind for each kind; TypeScript cannot follow the pairing through the union.

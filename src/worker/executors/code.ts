@@ -156,10 +156,7 @@ function runRequest(attempt: Attempt, grant: Grant): RunRequest {
     memoryBytes: limitsOf(step.body, deps.limits).memoryBytes,
     isolateProcess: step.body.isolation === 'process',
     signal: context.signal,
-    onLog: (level, text, truncated) => {
-      // The attempt is over for everybody else.
-      if (!context.signal.aborted) context.log(level, redactor.text(text), truncated);
-    },
+    onLog: (level, text, truncated) => context.log(level, redactor.text(text), truncated),
     fetch: async (request) => {
       try {
         return await grant.fetch(request);
