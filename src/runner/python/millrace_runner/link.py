@@ -39,7 +39,8 @@ MAX_FROM_SLOT_BYTES: Final = 1_048_576
 
 _PREFIX: Final = struct.Struct("!IBI")
 _U32: Final = struct.Struct("!I")
-_RECEIVE_BYTES: Final = 262_144
+# A buffer of 128 KiB or more is memory mapped and given back for each read, which is dear in gVisor.
+_RECEIVE_BYTES: Final = 65_536
 
 Message = tuple[int, int, bytes]
 

@@ -24,7 +24,8 @@ from .template import ALL_SLOTS, Template
 SLOTS: Final = 2
 
 _INIT_PID: Final = 1
-_READ_BYTES: Final = 262_144
+# As in link.py: no more, or each read maps memory.
+_READ_BYTES: Final = 65_536
 # A fork takes about as long, and 20 MiB: most runs that wait have their turn before.
 _FORK_DELAY_SECONDS: Final = 0.01
 # Above this, slots are not read until the worker has taken what it was sent.
