@@ -58,6 +58,9 @@ export function createMetrics() {
       'Time until an attempt had its place in a sandbox: a warm one (hit) or one started for it (miss)',
       ['result'],
     ),
+    sandboxDriver: gauge('sandbox_driver', 'What isolates code steps on this worker: 1 for it; none, too', [
+      'driver',
+    ]),
     sandboxPoolSize: gauge('sandbox_pool_size', 'Sandboxes of this worker by what they do', ['state']),
     sandboxLosses: counter('sandbox_losses_total', 'Sandboxes that ended without being asked to', ['reason']),
     sandboxRecycled: counter('sandbox_recycled_total', 'Sandboxes that were ended, by why', ['reason']),

@@ -4,6 +4,7 @@ import { appError } from '../../core/errors/app-error.ts';
 import type { Closers } from '../../core/lifecycle.ts';
 import type { Logger } from '../../core/logger.ts';
 import type { ReadinessCheck } from '../../core/telemetry/admin-handler.ts';
+import type { Metrics } from '../../core/telemetry/metrics.ts';
 import type { WorkerConfig } from '../config.ts';
 import type { SandboxDriver, SandboxLimits, NoDriver } from './driver.ts';
 import { openSandboxDriver } from './open-driver.ts';
@@ -26,7 +27,7 @@ export interface Sandboxes {
 
 export interface SandboxesOptions {
   readonly config: WorkerConfig;
-  readonly metrics: PoolMetrics;
+  readonly metrics: PoolMetrics & Pick<Metrics, 'sandboxDriver'>;
   readonly logger: Logger;
   /** Whether runsc may be got from the internet, which takes minutes. */
   readonly mayInstall: boolean;
@@ -46,6 +47,7 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
   let opened: SandboxDriver | NoDriver | undefined;
   const driver = open(options, cacheDirectory).then((found) => {
     opened = found;
+    metrics.sandboxDriver.set({ driver: found.description?.driver ?? 'none' }, 1);
     announce(found, logger);
     return found;
   });
