@@ -25,6 +25,8 @@ export const STEP_ERROR_CODES = [
   'out_of_memory',
   'resource_limit',
   'egress_limit',
+  'image_not_found',
+  'invalid_image',
 ] as const;
 export type StepErrorCode = (typeof STEP_ERROR_CODES)[number];
 
