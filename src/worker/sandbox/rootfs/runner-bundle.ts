@@ -1,17 +1,20 @@
+import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { build as esbuild, BuildOptions, Plugin } from 'esbuild';
 
 type Build = typeof esbuild;
 
-const source = (path: string): string =>
-  fileURLToPath(new URL(`../../../runner/javascript/${path}`, import.meta.url));
+/** What this file is written in, the runner is as well: TypeScript here, JavaScript in dist/. */
+const EXTENSION = extname(import.meta.filename);
+const source = (name: string): string =>
+  fileURLToPath(new URL(`../../../runner/javascript/${name}${EXTENSION}`, import.meta.url));
 
 /** What is embedded as text: what each `embedded:` import of the runner stands for. */
 const EMBEDDED: Readonly<Record<string, (build: Build) => Promise<string>>> = {
-  slot: (build) => bundle(build, 'slot/main.ts', { format: 'esm' }),
+  slot: (build) => bundle(build, 'slot/main', { format: 'esm' }),
   // A script whose value is the function `install`.
   realm: async (build) => {
-    const script = await bundle(build, 'realm/install.ts', { format: 'iife', globalName: 'realm' });
+    const script = await bundle(build, 'realm/install', { format: 'iife', globalName: 'realm' });
     return `(() => { ${script}\nreturn realm.install; })()`;
   },
 };
@@ -19,11 +22,11 @@ const EMBEDDED: Readonly<Record<string, (build: Build) => Promise<string>>> = {
 /**
  * The JavaScript runner as one ES module for Deno, with the sources of its slots and of their contexts embedded.
  *
- * @throws Error when esbuild, a development dependency, is not installed; images carry the finished file
+ * @throws Error when esbuild is not installed
  */
 export async function bundleJavaScriptRunner(): Promise<string> {
   const build = await loadEsbuild();
-  return bundle(build, 'main.ts', { format: 'esm' });
+  return bundle(build, 'main', { format: 'esm' });
 }
 
 async function loadEsbuild(): Promise<Build> {
