@@ -52,15 +52,22 @@ describe('control groups of version 2', () => {
   it('limit memory without swap, processes and time, and end together', async () => {
     const tree = await openCgroups(mount);
     const group = '/millrace-w1/w1-1';
-    for (const file of ['memory.max', 'memory.swap.max', 'memory.oom.group', 'pids.max', 'cpu.max']) {
-      await put(`${group}/${file}`);
-    }
+    const files = [
+      'memory.max',
+      'memory.swap.max',
+      'memory.oom.group',
+      'pids.max',
+      'cpu.max',
+      'cpu.max.burst',
+    ];
+    for (const file of files) await put(`${group}/${file}`);
     await makeCgroup(tree, group, LIMITS);
     expect(await read(`${group}/memory.max`)).toBe('268435456');
     expect(await read(`${group}/memory.swap.max`)).toBe('0');
     expect(await read(`${group}/memory.oom.group`)).toBe('1');
     expect(await read(`${group}/pids.max`)).toBe('64');
     expect(await read(`${group}/cpu.max`)).toBe('50000 100000');
+    expect(await read(`${group}/cpu.max.burst`)).toBe('50000');
     expect(memoryFileOf(tree, group)).toBe(join(mount, group, 'memory.current'));
   });
 
