@@ -29,6 +29,7 @@ export default defineConfig({
             'test/integration/**/*.test.ts',
             'test/security/**/*.test.ts',
             'test/faults/**/*.test.ts',
+            'test/packages/*.test.ts',
           ],
           sequence: { groupOrder: 1 },
         },

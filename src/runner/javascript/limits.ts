@@ -12,6 +12,8 @@ export const LOG_ENTRY_COST_BYTES: typeof protocol.LOG_ENTRY_COST_BYTES = 64;
 export const MAX_FETCHES: typeof protocol.MAX_FETCHES = 32;
 export const LOG_LEVELS: typeof protocol.LOG_LEVELS = ['debug', 'info', 'warn', 'error'];
 
+/** Compiling 5 MiB takes a tenth of a second. */
+export const LOAD_MS = 20_000;
 /** How often it is looked whether a run has used up its memory without its thread having ended. */
 export const MEMORY_CHECK_MS = 500;
 /** Runs at a time. */
@@ -27,3 +29,9 @@ export const slotHeapMb = (memoryBytes: number): number =>
   Math.max(SLOT_HEAP_MB, Math.floor((memoryBytes / MIB - OTHERS_MB) / SLOTS));
 /** Of a slot's young generation: a third of V8's own choice, which is for processes with one heap. */
 export const SLOT_YOUNG_HEAP_MB = 8;
+
+/**
+ * Sources of the programs that a slot keeps compiled, a thirty-second part of its heap (compiled code and data of a program
+ * are about ten times its source); beyond it the oldest is forgotten.
+ */
+export const maxProgramBytes = (heapMb: number): number => (heapMb * MIB) / 32;

@@ -2,15 +2,15 @@ import type { FailureDetail, LogLevel, RunFailure } from '../../core/sandbox/pro
 
 /**
  * What the runner's main thread and a slot's thread say to each other. Several go in one `postMessage`, as waking a thread
- * is what costs. Runs are numbered within the runner: the nonces of the protocol never reach a slot.
+ * is what costs. Runs are numbered within the runner: the nonces of the protocol never reach a slot. Bytes are ArrayBuffers; bytes.ts says why.
  */
 
 export interface ProgramMessage {
   readonly type: 'program';
   readonly program: string;
   readonly entry: string;
-  readonly source: Uint8Array;
-  readonly codeCache: Uint8Array | undefined;
+  readonly source: ArrayBuffer;
+  readonly codeCache: ArrayBuffer | undefined;
 }
 
 export interface RunMessage {
@@ -18,7 +18,7 @@ export interface RunMessage {
   readonly run: number;
   readonly program: string;
   /** JSON of `RunPayload`. */
-  readonly payload: Uint8Array;
+  readonly payload: ArrayBuffer;
   readonly maxOutputBytes: number;
   readonly maxLogBytes: number;
 }
@@ -34,7 +34,7 @@ export type FetchAnswer =
       readonly url: string;
       readonly redirected: boolean;
     }
-  | { readonly type: 'fetch_data'; readonly run: number; readonly fetch: number; readonly bytes: Uint8Array }
+  | { readonly type: 'fetch_data'; readonly run: number; readonly fetch: number; readonly bytes: ArrayBuffer }
   | { readonly type: 'fetch_end'; readonly run: number; readonly fetch: number }
   | {
       readonly type: 'fetch_failed';
@@ -47,6 +47,7 @@ export type FetchAnswer =
 
 export type ToSlot =
   | ProgramMessage
+  | { readonly type: 'forget'; readonly program: string }
   | RunMessage
   | { readonly type: 'abort'; readonly run: number }
   /** Now and then while it runs: is there memory left? */
@@ -65,7 +66,7 @@ export type FetchQuestion =
       readonly hasBody: boolean;
       readonly redirect: 'follow' | 'manual' | 'error';
     }
-  | { readonly type: 'fetch_data'; readonly run: number; readonly fetch: number; readonly bytes: Uint8Array }
+  | { readonly type: 'fetch_data'; readonly run: number; readonly fetch: number; readonly bytes: ArrayBuffer }
   | { readonly type: 'fetch_end'; readonly run: number; readonly fetch: number }
   | { readonly type: 'fetch_abort'; readonly run: number; readonly fetch: number }
   | { readonly type: 'fetch_credit'; readonly run: number; readonly fetch: number; readonly bytes: number };
@@ -77,7 +78,7 @@ export interface Failure {
 
 /** How a run ended, as its slot sees it. */
 export type RunOutcome =
-  { readonly type: 'result'; readonly output: Uint8Array } | ({ readonly type: 'failed' } & Failure);
+  { readonly type: 'result'; readonly output: ArrayBuffer } | ({ readonly type: 'failed' } & Failure);
 
 export type FromSlot =
   /** The slot takes work. */
@@ -85,8 +86,8 @@ export type FromSlot =
   | { readonly type: 'loaded'; readonly program: string; readonly failed: Failure | undefined }
   /** The run has used up the heap. */
   | { readonly type: 'out_of_memory'; readonly run: number }
-  | { readonly type: 'code_cache'; readonly program: string; readonly codeCache: Uint8Array }
-  | { readonly type: 'log'; readonly run: number; readonly level: LogLevel; readonly text: Uint8Array }
+  | { readonly type: 'code_cache'; readonly program: string; readonly codeCache: ArrayBuffer }
+  | { readonly type: 'log'; readonly run: number; readonly level: LogLevel; readonly text: ArrayBuffer }
   /** Further entries go to this ring, which the main thread reads when the run has ended, however it ended. */
   | { readonly type: 'log_tail'; readonly run: number; readonly ring: SharedArrayBuffer }
   | {

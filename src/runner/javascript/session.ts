@@ -1,6 +1,7 @@
 import type { Frame } from '../../core/sandbox/frames.ts';
 import type { RunnerHeader, WorkerHeader } from '../../core/sandbox/protocol.ts';
 import type { SendFrame } from './frame-writer.ts';
+import { toBuffer } from './bytes.ts';
 import { LOG_LEVELS, MAX_CHUNK_BYTES, MAX_LOG_ENTRY_BYTES } from './limits.ts';
 import type { Failure, FetchAnswer, FetchQuestion, RunOutcome } from './messages.ts';
 import { createAssembly, type Assembly } from './assembly.ts';
@@ -21,10 +22,10 @@ export function createSession(send: SendFrame, slots: Slots): { receive(frame: F
   const runs = new Map<string, number>();
   let lastRun = 0;
 
-  const assemble = (id: string, bytes: number, onWhole: (whole: Uint8Array) => void): void => {
+  const assemble = (id: string, bytes: number, onWhole: (whole: ArrayBuffer) => void): void => {
     const assembly = createAssembly(bytes, (whole) => {
       assemblies.delete(id);
-      onWhole(whole);
+      onWhole(toBuffer(whole));
     });
     assemblies.set(id, assembly);
     assembly.push(new Uint8Array(0));
@@ -66,7 +67,8 @@ export function createSession(send: SendFrame, slots: Slots): { receive(frame: F
   const end: EndRun = (nonce, outcome, isSlotReplaced) => {
     runs.delete(nonce);
     const replaced = isSlotReplaced ? ({ slotReplaced: true } as const) : {};
-    if (outcome.type === 'result') send({ type: 'result', nonce, ...replaced }, outcome.output);
+    if (outcome.type === 'result')
+      send({ type: 'result', nonce, ...replaced }, new Uint8Array(outcome.output));
     else send({ type: 'failed', nonce, failure: outcome.failure, ...replaced }, toPayload(outcome.detail));
   };
   const cancel = (nonce: string, graceMs: number): void => {
@@ -126,7 +128,7 @@ function toTask(parts: {
   readonly header: RunHeader;
   readonly run: number;
   readonly program: StoredProgram;
-  readonly payload: Uint8Array;
+  readonly payload: ArrayBuffer;
   readonly send: SendFrame;
   readonly end: EndRun;
 }): RunTask {
@@ -158,7 +160,10 @@ function toQuestion(question: FetchQuestion, nonce: string): [RunnerHeader, Uint
       return [{ type: 'fetch', nonce, fetch, target, method, headers, hasBody, redirect }];
     }
     case 'fetch_data':
-      return [{ type: 'fetch_data', nonce, fetch }, question.bytes.subarray(0, MAX_CHUNK_BYTES)];
+      return [
+        { type: 'fetch_data', nonce, fetch },
+        new Uint8Array(question.bytes).subarray(0, MAX_CHUNK_BYTES),
+      ];
     case 'fetch_credit':
       return [{ type: 'fetch_credit', nonce, fetch, bytes: question.bytes }];
     case 'fetch_end':
@@ -171,5 +176,5 @@ function toQuestion(question: FetchQuestion, nonce: string): [RunnerHeader, Uint
 
 function toAnswer(header: AnswerHeader, run: number, payload: Uint8Array): FetchAnswer {
   const { nonce: _, ...answer } = header;
-  return answer.type === 'fetch_data' ? { ...answer, run, bytes: payload } : { ...answer, run };
+  return answer.type === 'fetch_data' ? { ...answer, run, bytes: toBuffer(payload) } : { ...answer, run };
 }

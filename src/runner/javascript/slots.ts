@@ -1,5 +1,5 @@
 import type { Failure, FetchAnswer, FetchQuestion, FromSlot, RunOutcome } from './messages.ts';
-import { MEMORY_CHECK_MS, SLOT_HEAP_MB, slotHeapMb } from './limits.ts';
+import { LOAD_MS, maxProgramBytes, MEMORY_CHECK_MS, SLOT_HEAP_MB, slotHeapMb } from './limits.ts';
 import { readLogTail } from './log-tail.ts';
 import { OUT_OF_MEMORY, startSlotThread, type SlotThread } from './slot-thread.ts';
 import type { LogLevel } from '../../core/sandbox/protocol.ts';
@@ -7,9 +7,9 @@ import type { LogLevel } from '../../core/sandbox/protocol.ts';
 export interface StoredProgram {
   readonly id: string;
   readonly entry: string;
-  readonly source: Uint8Array;
+  readonly source: ArrayBuffer;
   /** What a slot made of it, for those that come later. */
-  codeCache: Uint8Array | undefined;
+  codeCache: ArrayBuffer | undefined;
 }
 
 /** Work for a slot: to compile a program, or to run it. */
@@ -26,7 +26,7 @@ export interface RunTask {
   /** Unique in this process. */
   readonly run: number;
   readonly program: StoredProgram;
-  readonly payload: Uint8Array;
+  readonly payload: ArrayBuffer;
   readonly maxOutputBytes: number;
   readonly maxLogBytes: number;
   /** Of the whole sandbox. */
@@ -93,6 +93,11 @@ export const CANCELLED: RunOutcome = {
   detail: { name: 'Cancelled', message: 'The step was cancelled, or its time is over.' },
 };
 
+const NOT_LOADED: Failure = {
+  failure: 'resource_limit',
+  detail: { name: 'NotLoaded', message: `the program was not compiled within ${LOAD_MS / 1000} s` },
+};
+
 /** One slot through the life of all its threads. */
 class Slot {
   readonly #onFree: () => void;
@@ -133,11 +138,17 @@ class Slot {
     if (task.type === 'run' && task.memoryBytes !== undefined) this.#giveHeap(slotHeapMb(task.memoryBytes));
     const { program } = task;
     if (!this.has(program.id) || task.type === 'load') {
+      this.#makeRoom(program);
       this.#programs.set(program.id, program);
       const { id, entry, source, codeCache } = program;
       this.#thread?.post({ type: 'program', program: id, entry, source, codeCache });
     }
-    if (task.type === 'run') {
+    if (task.type === 'load') {
+      this.#force = setTimeout(() => {
+        this.#replace();
+        this.#abandon(NOT_LOADED);
+      }, LOAD_MS);
+    } else {
       const { run, payload, maxOutputBytes, maxLogBytes } = task;
       this.#memoryCheck = setInterval(() => {
         this.#thread?.post({ type: 'check', run });
@@ -166,6 +177,18 @@ class Slot {
 
   flush(): void {
     this.#thread?.flush();
+  }
+
+  /** Compiled programs are kept on the slot's heap, which is for its runs above all. */
+  #makeRoom({ id: added, source }: StoredProgram): void {
+    const others = [...this.#programs.values()].filter(({ id }) => id !== added);
+    let bytes = others.reduce((sum, { source }) => sum + source.byteLength, source.byteLength);
+    for (const { id, source: old } of others) {
+      if (bytes <= maxProgramBytes(this.#heapMb)) return;
+      bytes -= old.byteLength;
+      this.#programs.delete(id);
+      this.#thread?.post({ type: 'forget', program: id });
+    }
   }
 
   /** A heap cannot grow beyond what its thread was started with. */
@@ -227,7 +250,7 @@ class Slot {
   #handleRun(task: RunTask, message: Extract<FromSlot, { readonly run: number }>): void {
     switch (message.type) {
       case 'log':
-        task.onLog(message.level, message.text, false);
+        task.onLog(message.level, new Uint8Array(message.text), false);
         break;
       case 'log_tail':
         // Its size is the slot's word; what is larger than the whole log may be is no tail.
@@ -259,6 +282,7 @@ class Slot {
   }
 
   #loaded(onLoaded: (failed: Failure | undefined) => void, failed: Failure | undefined): void {
+    clearTimeout(this.#force);
     this.#task = undefined;
     onLoaded(failed);
     this.#onFree();

@@ -1,4 +1,5 @@
 import type { FetchSettle } from '../realm/host.ts';
+import { toBuffer } from '../bytes.ts';
 import { BODY_WINDOW_BYTES, MAX_FETCHES } from '../limits.ts';
 import type { FetchAnswer, FetchQuestion } from '../messages.ts';
 import { createIncomingBody, type IncomingBody } from './incoming-body.ts';
@@ -81,7 +82,7 @@ export function createRunFetches(
     post({ type: 'fetch', run, fetch: fetch.id, target, method, headers, hasBody: body !== null, redirect });
     if (body === null) return;
     const about = { run, fetch: fetch.id };
-    sendBody(body, fetch, (bytes) => post({ type: 'fetch_data', ...about, bytes }))
+    sendBody(body, fetch, (bytes) => post({ type: 'fetch_data', ...about, bytes: toBuffer(bytes) }))
       .then((isWhole) => {
         if (isWhole) post({ type: 'fetch_end', ...about });
       })
@@ -116,7 +117,7 @@ export function createRunFetches(
           onHead(fetch, answer);
           break;
         case 'fetch_data':
-          fetch.body?.push(answer.bytes);
+          fetch.body?.push(new Uint8Array(answer.bytes));
           break;
         case 'fetch_end':
           if (close(fetch)) fetch.body?.end();

@@ -1,5 +1,6 @@
 import type { LogLevel } from '../../../core/sandbox/protocol.ts';
 import { LOG_ENTRY_COST_BYTES, MAX_LOG_ENTRY_BYTES } from '../limits.ts';
+import { toBuffer } from '../bytes.ts';
 import { createLogTail, type LogTailWriter } from '../log-tail.ts';
 import type { FromSlot } from '../messages.ts';
 
@@ -25,7 +26,7 @@ export function createRunLog(
     const cost = bytes.length + LOG_ENTRY_COST_BYTES;
     if (tail === undefined && cost <= left) {
       left -= cost;
-      post({ type: 'log', run, level, text: bytes });
+      post({ type: 'log', run, level, text: toBuffer(bytes) });
       return;
     }
     if (tail === undefined) {

@@ -1,3 +1,4 @@
+import timers from 'node:timers';
 import { parentPort } from 'node:worker_threads';
 import type { FromSlot, ProgramMessage, RunMessage, ToSlot } from '../messages.ts';
 import { describeThrown } from '../realm/errors.ts';
@@ -32,11 +33,16 @@ function main(): void {
   const run = (message: RunMessage): void => {
     const realm = prepared ?? makeRealm();
     prepared = undefined;
+    const { program } = message;
     const onEnd = (): void => {
       current = undefined;
-      const codeCache = programs.takeCodeCache(message.program);
-      if (codeCache !== undefined) post({ type: 'code_cache', program: message.program, codeCache });
-      prepared = makeRealm();
+      // In an immediate of its own, like all that takes memory: see memory.ts.
+      timers.setImmediate(() => {
+        if (current !== undefined) return;
+        const codeCache = programs.takeCodeCache(program);
+        if (codeCache !== undefined) post({ type: 'code_cache', program, codeCache });
+        prepared ??= makeRealm();
+      });
     };
     current = createRun(
       { post, evaluate: programs.evaluate, isAtRest, isOutOfMemory, onEnd },
@@ -47,6 +53,7 @@ function main(): void {
   };
   const handle = (message: ToSlot): void => {
     if (message.type === 'program') load(message);
+    else if (message.type === 'forget') programs.forget(message.program);
     else if (message.type === 'run') run(message);
     else if (current?.id !== message.run) return;
     else if (message.type === 'abort') current.abort();
@@ -65,7 +72,8 @@ function main(): void {
     current?.fail((event as Event & { readonly reason: unknown }).reason);
   });
   port.on('message', (messages: readonly ToSlot[]) => {
-    for (const message of messages) handle(message);
+    // Not from the callback of a promise, which the loop over messages is: see memory.ts.
+    timers.setImmediate(() => messages.forEach(handle));
   });
   post({ type: 'started' });
 }

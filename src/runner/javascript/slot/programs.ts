@@ -1,6 +1,7 @@
 // oxlint-disable-next-line no-restricted-imports -- no host code: this runs inside the sandbox
 import vm from 'node:vm';
 import type { CommonJsFunction } from '../realm/host.ts';
+import { toBuffer } from '../bytes.ts';
 import type { ProgramMessage } from '../messages.ts';
 
 /** On the program's first line, so that its lines are the bundle's. */
@@ -10,13 +11,14 @@ const SUFFIX = '\n})';
 export interface Programs {
   /** @throws SyntaxError */
   load(message: ProgramMessage): void;
+  forget(program: string): void;
   /** Makes the function of a program that was loaded, in a context. */
   evaluate: (program: string, context: vm.Context) => CommonJsFunction;
   /**
    * After a run, when the functions it needed are compiled: what another slot gets to have them at once; undefined when
    * there is nothing new to give.
    */
-  takeCodeCache(program: string): Uint8Array | undefined;
+  takeCodeCache(program: string): ArrayBuffer | undefined;
 }
 
 /** Scripts, compiled once and run in one context after another. */
@@ -28,12 +30,15 @@ export function createPrograms(): Programs {
       const script = new vm.Script(PREFIX + decoder.decode(source) + SUFFIX, {
         filename: entry,
         columnOffset: -PREFIX.length,
-        cachedData: codeCache,
+        cachedData: codeCache && new Uint8Array(codeCache),
       });
       scripts.set(program, {
         script,
         hasCache: codeCache !== undefined && script.cachedDataRejected === false,
       });
+    },
+    forget(program) {
+      scripts.delete(program);
     },
     evaluate(program, context) {
       const known = scripts.get(program);
@@ -44,7 +49,7 @@ export function createPrograms(): Programs {
       const known = scripts.get(program);
       if (known === undefined || known.hasCache) return undefined;
       known.hasCache = true;
-      return known.script.createCachedData();
+      return toBuffer(known.script.createCachedData());
     },
   };
 }

@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import timers from 'node:timers';
 import type { CommonJsFunction, RealmEnd, RunHost } from '../realm/host.ts';
 import type { FetchAnswer, FromSlot, RunMessage, RunOutcome } from '../messages.ts';
+import { toBuffer } from '../bytes.ts';
 import { MEMORY_CHECK_MS } from '../limits.ts';
 import { createRunFetches } from './fetches.ts';
 import { createRunLog } from './logs.ts';
@@ -90,8 +91,7 @@ export function createRun(deps: RunDeps, { context, realm }: PreparedRealm, mess
         if (controller.signal.aborted) finish(NEVER_STARTED);
         else realm.start(host, decoder.decode(message.payload));
       };
-      // Not from the callback of a promise, which the loop over messages is: see memory.ts.
-      timers.setImmediate(() => new AsyncResource('run').runInAsyncScope(call));
+      new AsyncResource('run').runInAsyncScope(call);
     },
     abort: () =>
       controller.abort(new DOMException('The step was cancelled, or its time is over.', 'AbortError')),
@@ -103,7 +103,7 @@ export function createRun(deps: RunDeps, { context, realm }: PreparedRealm, mess
 function toOutcome(end: RealmEnd, maxOutputBytes: number): RunOutcome {
   if (end.type === 'failed') return end;
   const output = encoder.encode(end.json);
-  if (output.length <= maxOutputBytes) return { type: 'result', output };
+  if (output.length <= maxOutputBytes) return { type: 'result', output: toBuffer(output) };
   const message =
     `The output is ${output.length} bytes of JSON; at most ${maxOutputBytes} are allowed. ` +
     'Return less, or store it elsewhere and return where it is.';

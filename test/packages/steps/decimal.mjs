@@ -1,0 +1,2 @@
+import { Decimal } from 'decimal.js';
+export default () => new Decimal(2).sqrt().toFixed(10);

@@ -1,0 +1,2 @@
+import iconv from 'iconv-lite';
+export default () => [...iconv.encode('é€', 'win1252')];

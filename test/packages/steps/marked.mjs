@@ -1,0 +1,2 @@
+import { marked } from 'marked';
+export default () => marked.parse('# Title');

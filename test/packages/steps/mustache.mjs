@@ -1,0 +1,2 @@
+import Mustache from 'mustache';
+export default () => Mustache.render('Hello {{name}}', { name: 'you' });

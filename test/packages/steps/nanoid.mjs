@@ -1,0 +1,2 @@
+import { nanoid } from 'nanoid';
+export default () => nanoid().length;

@@ -1,0 +1,2 @@
+import qs from 'qs';
+export default () => qs.stringify(qs.parse('a[b][]=1&a[b][]=2'), { encode: false });

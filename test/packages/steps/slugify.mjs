@@ -1,0 +1,2 @@
+import slugify from 'slugify';
+export default () => slugify('Äpfel & Birnen', { lower: true });
