@@ -25,13 +25,18 @@ export default defineConfig({
         test: {
           globalSetup,
           name: 'integration',
-          include: [
-            'test/integration/**/*.test.ts',
-            'test/security/**/*.test.ts',
-            'test/faults/**/*.test.ts',
-            'test/packages/*.test.ts',
-          ],
+          include: ['test/integration/**/*.test.ts', 'test/faults/**/*.test.ts', 'test/packages/*.test.ts'],
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          globalSetup,
+          name: 'security',
+          include: ['test/security/**/*.test.ts'],
+          // Attacks on processors and memory are nothing to run other tests beside.
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -44,7 +49,7 @@ export default defineConfig({
           hookTimeout: 120_000,
           // Whole platforms are started and killed here; one file at a time keeps their timing their own.
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

@@ -11,7 +11,7 @@ export type Logger = PinoLogger;
 export function createLogger(options: {
   readonly level: string;
   readonly name: string;
-  readonly destination?: 1 | 2;
+  readonly destination?: number;
 }): Logger {
   return pino(
     {

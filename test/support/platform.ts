@@ -4,7 +4,7 @@ import { loadConfig } from '../../src/core/config/load.ts';
 import { workerKeys } from '../../src/core/config/worker-keys.ts';
 import { createInProcessHints } from '../../src/core/hints/in-process.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
-import { createLogger } from '../../src/core/logger.ts';
+import { createLogger, type Logger } from '../../src/core/logger.ts';
 import { createMetrics } from '../../src/core/telemetry/metrics.ts';
 import { startApi, type ApiRuntime } from '../../src/api/runtime.ts';
 import { startWorker, type WorkerRuntime } from '../../src/worker/runtime.ts';
@@ -102,7 +102,7 @@ export interface TestPlatform extends ApiClient {
 export async function startPlatform(
   databaseUrl: string,
   env: Record<string, string> = {},
-  options: { readonly workers?: number; readonly hints?: boolean } = {},
+  options: { readonly workers?: number; readonly hints?: boolean; readonly logger?: Logger } = {},
 ): Promise<TestPlatform> {
   const environment = {
     DATABASE_URL: databaseUrl,
@@ -121,7 +121,7 @@ export async function startPlatform(
   };
   const apiConfig = loadConfig(apiKeys, environment);
   const workerConfig = loadConfig(workerKeys, environment);
-  const logger = createLogger({ level: apiConfig.LOG_LEVEL, name: 'test' });
+  const logger = options.logger ?? createLogger({ level: apiConfig.LOG_LEVEL, name: 'test' });
   const hints =
     options.hints === false
       ? undefined

@@ -1,0 +1,32 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkAttack, titleOf } from './attacks/attack.ts';
+import { TIME_ATTACKS, TIMEOUT_MS } from './attacks/time.ts';
+import { startSecurityPlatform, testAftermath, type SecurityPlatform } from './harness.ts';
+
+let security: SecurityPlatform;
+beforeAll(async () => {
+  security = await startSecurityPlatform();
+}, 180_000);
+afterAll(() => security?.stop());
+
+/** SECURITY X07 allows a second; some more for a machine that is busy with other things. */
+const MARGIN_MS = 1500;
+
+test.each(TIME_ATTACKS.map((attack) => [titleOf(attack), attack] as const))(
+  '%s in time, and its neighbour in the same sandbox succeeds',
+  async (_, attack) => {
+    const keys = attack.keys?.(security.around) ?? {};
+    const deployed = await security.deploy(security.tenant, { ...attack, keys });
+    const end = async (input: { readonly good?: string }) =>
+      security.end(security.tenant, await security.start(deployed, input));
+    // Its sandbox is there afterwards, so that no start is measured.
+    await end({ good: 'first' });
+    const [bad, good] = await Promise.all([end({}), end({ good: 'neighbour' })]);
+    checkAttack({ ...attack, withinMs: TIMEOUT_MS + MARGIN_MS }, bad);
+    expect(good).toMatchObject({ state: 'succeeded', output: 'neighbour' });
+    expect((await end({ good: 'next' })).output).toBe('next');
+  },
+  60_000,
+);
+
+describe('afterwards', () => testAftermath(() => security));
