@@ -15,7 +15,13 @@ export interface FrameWriter {
 }
 
 /**
- * Frames to a runner, in order. Node's stream holds its high-water mark and one frame, the rest waits here.
+ * What is copied to be written at once. Each write wakes a runner, which costs more there than copying does here: corking
+ * the stream would not help, since not every driver's can write several buffers together.
+ */
+const MAX_JOINED_BYTES = 32_768;
+
+/**
+ * Frames to a runner, in order. Node's stream holds its high-water mark and one write, the rest waits here.
  *
  * @param onStuck called once when the runner takes nothing for `stallMs`, or lets too many frames pile up
  */
@@ -57,14 +63,13 @@ export function createFrameWriter(
     isScheduled = false;
     if (isClosed || isBlocked) return;
     let sent = 0;
-    channel.cork();
-    for (const frame of queue) {
-      sent++;
-      if (channel.write(frame)) continue;
+    while (sent < queue.length) {
+      const together = queue.slice(sent, sent + countTogether(queue, sent));
+      sent += together.length;
+      if (channel.write(together.length === 1 ? together[0] : Buffer.concat(together))) continue;
       block();
       break;
     }
-    channel.uncork();
     queue = queue.slice(sent);
     if (!isBlocked) wake();
   };
@@ -92,4 +97,16 @@ export function createFrameWriter(
         : new Promise((resolve) => waiters.push(resolve)),
     close,
   };
+}
+
+/** How many frames from `first` on are written together; at least one. */
+function countTogether(queue: readonly Uint8Array[], first: number): number {
+  let count = 1;
+  let bytes = queue[first]?.length ?? 0;
+  for (let next = queue[first + 1]; next !== undefined; next = queue[first + count]) {
+    bytes += next.length;
+    if (bytes > MAX_JOINED_BYTES) break;
+    count++;
+  }
+  return count;
 }
