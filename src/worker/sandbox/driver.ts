@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 
 export const RUNTIMES = ['javascript', 'python'] as const;
 export type Runtime = (typeof RUNTIMES)[number];
@@ -28,6 +28,10 @@ export interface SandboxExit {
     | 'process_limit';
   /** For the log: exit code and the last of what it wrote to stderr. */
   readonly detail: string;
+  /** Of an image's program, when it ended by itself. */
+  readonly exitCode?: number;
+  /** Why an image's program could not be started at all. */
+  readonly startFailure?: string;
 }
 
 /** A container with a runner in it, not yet known to be ready. */
@@ -52,6 +56,39 @@ export interface Sandbox {
   memoryBytes(): Promise<number | undefined>;
 }
 
+/** A program of an image, and how it is run. */
+export interface ImageProcess {
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Where it starts, inside; absolute. */
+  readonly folder: string;
+  /** Never root. */
+  readonly userId: number;
+  readonly groupId: number;
+}
+
+export interface ImageSpec {
+  /** Id of an image that is unpacked (images/store.ts). */
+  readonly image: string;
+  readonly process: ImageProcess;
+  /** All that is to be read from its stdin. */
+  readonly input: string;
+  readonly limits: SandboxLimits;
+}
+
+/** A container with a program of an image in it. */
+export interface ImageContainer {
+  /** Unique on this machine. */
+  readonly id: string;
+  /** They end with it. Whoever reads slowly makes it wait. */
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** As {@link Sandbox.exited}. What it wrote last may still be on its way in `stdout` and `stderr`. */
+  readonly exited: Promise<SandboxExit>;
+  /** Ends it at once, whatever it does. Idempotent. */
+  kill(): void;
+}
+
 export interface DriverDescription {
   readonly driver: 'gvisor' | 'kubernetes' | 'process';
   /** One line for logs, health and UI: what isolates, in which version. */
@@ -65,6 +102,8 @@ export interface SandboxDriver {
   readonly runtimes: ReadonlySet<Runtime>;
   /** @throws when it cannot be started; nothing is left then */
   start(spec: SandboxSpec): Promise<Sandbox>;
+  /** Undefined: it runs no images. @throws when nothing could be started; nothing is left then */
+  readonly runImage?: (spec: ImageSpec) => Promise<ImageContainer>;
   /** Ends all that is left, and waits until it is gone. */
   close(): Promise<void>;
 }

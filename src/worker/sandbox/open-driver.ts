@@ -6,6 +6,7 @@ import { openGvisorDriver } from './gvisor/driver.ts';
 import { findRunsc, type FoundRunsc } from './gvisor/find-runsc.ts';
 import { installGvisor } from './gvisor/install.ts';
 import { LauncherClient, LauncherRefusedError } from './gvisor/launcher-client.ts';
+import { imagesDirectoryOf } from './images/place.ts';
 import { openProcessDriver } from './process/driver.ts';
 import { keepRootfs, provideRootfs, readRootfs, type Rootfs } from './rootfs/build.ts';
 
@@ -117,6 +118,7 @@ async function openGvisor(options: DriverOptions): Promise<SandboxDriver> {
           root: rootfs.root,
           manifest,
           stateDirectory,
+          imagesDirectory: imagesDirectoryOf(options.cacheDirectory),
           shareFrom: [options.cacheDirectory, ...(options.shareFrom ?? [])],
           path: options.path,
         },

@@ -1,3 +1,4 @@
+import type { ImageProcess } from '../driver.ts';
 import { SANDBOX_UID, SHARED_INSIDE } from '../rootfs/layout.ts';
 
 /** What a container is made of. */
@@ -5,7 +6,10 @@ export interface BundleInput {
   readonly root: string;
   readonly command: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
-  readonly sharedFolder: string;
+  /** Undefined: nothing is shared with it. */
+  readonly sharedFolder: string | undefined;
+  /** Of an image's program, who it is and where it starts; undefined: a runner. */
+  readonly image?: Pick<ImageProcess, 'folder' | 'userId' | 'groupId'>;
   /** Absolute, as the hierarchies see it. */
   readonly cgroup: string;
   /** First of the machine's user ids that stand for those inside; undefined: no user namespace. */
@@ -17,11 +21,11 @@ const TMP_BYTES = 64 * MEGABYTE;
 const SHARED_MEMORY_BYTES = 16 * MEGABYTE;
 const USER_IDS = 65_536;
 
-const tmpfs = (destination: string, bytes: number): object => ({
+const tmpfs = (destination: string, bytes: number, isExecutable = false): object => ({
   destination,
   type: 'tmpfs',
   source: 'tmpfs',
-  options: ['nosuid', 'nodev', 'noexec', 'mode=1777', `size=${bytes}`],
+  options: ['nosuid', 'nodev', ...(isExecutable ? [] : ['noexec']), 'mode=1777', `size=${bytes}`],
 });
 
 const limit = (type: string, value: number): object => ({ type, hard: value, soft: value });
@@ -37,14 +41,19 @@ const limit = (type: string, value: number): object => ({ type, hard: value, sof
 export function makeBundle(input: BundleInput): object {
   const mapping = [{ containerID: 0, hostID: input.firstUserId, size: USER_IDS }];
   const hasUsers = input.firstUserId !== undefined;
+  const { folder, userId, groupId } = input.image ?? {
+    folder: '/',
+    userId: SANDBOX_UID,
+    groupId: SANDBOX_UID,
+  };
   return {
     ociVersion: '1.0.2',
     process: {
       terminal: false,
-      user: { uid: SANDBOX_UID, gid: SANDBOX_UID },
+      user: { uid: userId, gid: groupId },
       args: input.command,
       env: Object.entries(input.environment).map(([name, value]) => `${name}=${value}`),
-      cwd: '/',
+      cwd: folder,
       capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
       noNewPrivileges: true,
       rlimits: [
@@ -59,14 +68,19 @@ export function makeBundle(input: BundleInput): object {
     hostname: 'sandbox',
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-      tmpfs('/tmp', TMP_BYTES),
+      // Programs of images unpack libraries of their own there; code for a runner has no such use for it.
+      tmpfs('/tmp', TMP_BYTES, input.image !== undefined),
       tmpfs('/dev/shm', SHARED_MEMORY_BYTES),
-      {
-        destination: SHARED_INSIDE,
-        type: 'bind',
-        source: input.sharedFolder,
-        options: ['bind', 'ro', 'nosuid', 'nodev'],
-      },
+      ...(input.sharedFolder === undefined
+        ? []
+        : [
+            {
+              destination: SHARED_INSIDE,
+              type: 'bind',
+              source: input.sharedFolder,
+              options: ['bind', 'ro', 'nosuid', 'nodev'],
+            },
+          ]),
     ],
     linux: {
       cgroupsPath: input.cgroup,

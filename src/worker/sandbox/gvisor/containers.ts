@@ -47,9 +47,38 @@ export interface Container {
   kill(): void;
 }
 
+/** What one kind of container is made of. */
+export interface ContainerPlan {
+  readonly id: string;
+  readonly limits: SandboxLimits;
+  readonly bundle: (places: {
+    readonly sharedFolder: string;
+    readonly cgroup: string;
+    readonly firstUserId: number | undefined;
+  }) => object;
+  /** Further flags of runsc. @param folder of this container, gone with it */
+  readonly flags?: (folder: string) => readonly string[];
+  readonly openStdio: (folder: string) => Promise<ContainerStdio>;
+  /** Looks at what is left, just before it goes; never rejects. By default what `runsc` says is all that is told. */
+  readonly conclude?: (end: ContainerEnd) => Promise<SandboxExit>;
+}
+
+/** What runsc gets as its stdin, stdout and stderr, and with it the container. `pipe`: the end of it is for the log. */
+export interface ContainerStdio {
+  readonly ends: readonly [Socket | number, Socket | number, 'pipe' | number];
+  /** Of these ends in this process, once runsc has them or cannot be started. */
+  readonly close: () => void;
+}
+
+export interface ContainerEnd {
+  readonly reason: SandboxExit['reason'];
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly folder: string;
+}
+
 /**
- * Starts `runsc run`, attached: sandbox and gofer end with it (runsc asks for that with PR_SET_PDEATHSIG), as it ends with
- * this process.
+ * Starts a runner.
  *
  * @param stdio closed here, whatever happens. Two sockets, not one for both: gVisor makes the first that it takes over
  *   non-blocking, and would show the second so to the runner, whose writes then fail when the worker reads slowly
@@ -58,9 +87,38 @@ export interface Container {
 export async function startContainer(
   deps: ContainerDeps,
   spec: ContainerSpec,
-  stdio: Stdio,
+  { stdin, stdout }: Stdio,
 ): Promise<Container> {
-  const { id } = spec;
+  const close = (): void => {
+    stdin.destroy();
+    stdout.destroy();
+  };
+  try {
+    return await launchContainer(deps, {
+      id: spec.id,
+      limits: spec.limits,
+      bundle: (places) =>
+        makeBundle({
+          ...places,
+          root: deps.root,
+          command: spec.command,
+          environment: runnerEnvironment(spec.runtime),
+        }),
+      openStdio: async () => ({ ends: [stdin, stdout, 'pipe'], close }),
+    });
+  } finally {
+    close();
+  }
+}
+
+/**
+ * Starts `runsc run`, attached: sandbox and gofer end with it (runsc asks for that with PR_SET_PDEATHSIG), as it ends with
+ * this process.
+ *
+ * @throws when there is nothing that could be started; nothing is left then
+ */
+export async function launchContainer(deps: ContainerDeps, plan: ContainerPlan): Promise<Container> {
+  const { id } = plan;
   const folder = join(deps.state.folder, id);
   const sharedFolder = join(folder, 'shared');
   const cgroup = join(deps.state.cgroup, id);
@@ -72,23 +130,18 @@ export async function startContainer(
   try {
     await makeFolder(folder, 0o711);
     await makeFolder(sharedFolder);
-    await makeCgroup(deps.tree, cgroup, spec.limits);
-    const bundle = makeBundle({
-      root: deps.root,
-      command: spec.command,
-      environment: runnerEnvironment(spec.runtime),
-      sharedFolder,
-      cgroup,
-      firstUserId: deps.runsc.firstUserId ?? undefined,
-    });
+    await makeCgroup(deps.tree, cgroup, plan.limits);
+    const bundle = plan.bundle({ sharedFolder, cgroup, firstUserId: deps.runsc.firstUserId ?? undefined });
     await writeFile(join(folder, 'config.json'), JSON.stringify(bundle), { mode: 0o600 });
-    child = await spawnRunsc(deps, id, folder, stdio);
+    const stdio = await plan.openStdio(folder);
+    try {
+      child = await spawnRunsc(deps, id, folder, plan.flags?.(folder) ?? [], stdio);
+    } finally {
+      stdio.close();
+    }
   } catch (error) {
     await remove();
     throw error;
-  } finally {
-    stdio.stdin.destroy();
-    stdio.stdout.destroy();
   }
   let isKilled = false;
   let leftover: Error | undefined;
@@ -104,10 +157,14 @@ export async function startContainer(
         : events.refusedForks > 0 && code !== 0
           ? 'process_limit'
           : 'exited';
+    const exit = (await plan.conclude?.({ reason, code, signal, folder })) ?? {
+      reason,
+      detail: describeEnd(code, signal, stderr()),
+    };
     await remove().catch((error: unknown) => {
       leftover = error instanceof Error ? error : new Error(String(error));
     });
-    return { reason, detail: describeEnd(code, signal, stderr()) };
+    return exit;
   };
   return {
     id,
@@ -129,7 +186,8 @@ async function spawnRunsc(
   deps: ContainerDeps,
   id: string,
   folder: string,
-  { stdin, stdout }: Stdio,
+  flags: readonly string[],
+  { ends }: ContainerStdio,
 ): Promise<ChildProcess> {
   const [program, ...tether] =
     deps.tether === undefined ? [deps.runsc.file] : [...deps.tether, deps.runsc.file];
@@ -140,13 +198,14 @@ async function spawnRunsc(
     join(folder, 'runsc'),
     ...FIXED_FLAGS,
     ...deps.runsc.flags,
+    ...flags,
     'run',
     '--bundle',
     folder,
     id,
   ];
   // No variable of ours is any of its business; runsc needs none.
-  const child = spawn(program, args, { stdio: [stdin, stdout, 'pipe'], env: {}, cwd: '/' });
+  const child = spawn(program, args, { stdio: [...ends], env: {}, cwd: '/' });
   await once(child, 'spawn');
   return child;
 }

@@ -1,6 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from '../../../core/logger.ts';
-import type { DriverDescription, Runtime, Sandbox, SandboxDriver, SandboxSpec } from '../driver.ts';
+import type {
+  DriverDescription,
+  ImageContainer,
+  ImageSpec,
+  Runtime,
+  Sandbox,
+  SandboxDriver,
+  SandboxSpec,
+} from '../driver.ts';
 import { SHARED_INSIDE } from '../rootfs/layout.ts';
 import { LauncherClient } from './launcher-client.ts';
 import type { LauncherSettings, RunscChoice } from './launcher-messages.ts';
@@ -74,6 +82,24 @@ export class GvisorDriver implements SandboxDriver {
         return text === undefined ? undefined : Number(text);
       },
     };
+  }
+
+  async runImage(spec: ImageSpec): Promise<ImageContainer> {
+    if (this.#closing !== undefined) throw new Error('the driver is closed');
+    const launcher = await this.#launcher;
+    const { answer, outputs, exited } = await launcher.call({ type: 'run_image', ...spec });
+    const { stdout, stderr } = outputs ?? {};
+    if (
+      answer.type !== 'image_started' ||
+      stdout === undefined ||
+      stderr === undefined ||
+      exited === undefined
+    ) {
+      throw new Error('the launcher started an image without its outputs');
+    }
+    // Whoever reads them learns of the end from `exited`.
+    for (const output of [stdout, stderr]) output.on('error', () => undefined);
+    return { id: answer.sandbox, stdout, stderr, exited, kill: () => launcher.kill(answer.sandbox) };
   }
 
   close(): Promise<void> {

@@ -8,15 +8,21 @@ import type { SandboxExit } from '../driver.ts';
 import type { FromLauncher, LauncherSettings, RunscChoice, ToLauncher } from './launcher-messages.ts';
 
 type Call = Extract<ToLauncher, { readonly call: number }>;
-type Answer = Extract<FromLauncher, { readonly type: 'started' | 'done' }>;
+type Answer = Extract<FromLauncher, { readonly type: 'started' | 'image_started' | 'done' }>;
 /** A call without its number. */
 export type LauncherCall = Call extends infer C ? (C extends Call ? Omit<C, 'call'> : never) : never;
 
-/** What a call brought; a start brings all of it. */
+/** What a call brought, besides its answer: a start a channel, an image what its program writes to, both an end. */
 export interface LauncherAnswer {
   readonly answer: Answer;
-  readonly channel: Duplex | undefined;
-  readonly exited: Promise<SandboxExit> | undefined;
+  readonly channel?: Duplex | undefined;
+  readonly outputs?: Outputs | undefined;
+  readonly exited?: Promise<SandboxExit>;
+}
+
+interface Outputs {
+  readonly stdout?: Socket;
+  readonly stderr?: Socket;
 }
 
 export class LauncherRefusedError extends Error {
@@ -41,6 +47,8 @@ export class LauncherClient {
   readonly #opened = Promise.withResolvers<RunscChoice>();
   /** Of starts whose other socket is under way. */
   readonly #stdins = new Map<number, Socket>();
+  /** Of images whose start is under way. */
+  readonly #outputs = new Map<number, Outputs>();
   readonly #exits = new Map<string, PromiseWithResolvers<SandboxExit>>();
   #failure: Error | undefined;
   #count = 0;
@@ -124,13 +132,22 @@ export class LauncherClient {
       case 'started': {
         const channel = joinSockets(this.#stdins.get(message.call), socket);
         this.#stdins.delete(message.call);
-        const exit = Promise.withResolvers<SandboxExit>();
-        this.#exits.set(message.sandbox, exit);
-        this.#settle(message.call)?.resolve({ answer: message, channel, exited: exit.promise });
+        const exited = this.#exitOf(message.sandbox);
+        this.#settle(message.call)?.resolve({ answer: message, channel, exited });
+        return;
+      }
+      case 'output':
+        this.#outputs.set(message.call, { ...this.#outputs.get(message.call), [message.stream]: socket });
+        return;
+      case 'image_started': {
+        const outputs = this.#outputs.get(message.call);
+        this.#outputs.delete(message.call);
+        const exited = this.#exitOf(message.sandbox);
+        this.#settle(message.call)?.resolve({ answer: message, outputs, exited });
         return;
       }
       case 'done':
-        this.#settle(message.call)?.resolve({ answer: message, channel: undefined, exited: undefined });
+        this.#settle(message.call)?.resolve({ answer: message });
         return;
       case 'failed':
         this.#settle(message.call)?.reject(new Error(message.message));
@@ -145,6 +162,12 @@ export class LauncherClient {
       default:
         throw new Error(`the launcher said something unknown: ${JSON.stringify(message satisfies never)}`);
     }
+  }
+
+  #exitOf(sandbox: string): Promise<SandboxExit> {
+    const exit = Promise.withResolvers<SandboxExit>();
+    this.#exits.set(sandbox, exit);
+    return exit.promise;
   }
 
   #settle(call: number): PromiseWithResolvers<LauncherAnswer> | undefined {

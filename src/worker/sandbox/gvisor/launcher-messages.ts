@@ -1,10 +1,11 @@
-import type { Runtime, SandboxExit, SandboxLimits } from '../driver.ts';
+import type { ImageSpec, Runtime, SandboxExit, SandboxLimits } from '../driver.ts';
 import type { RootfsManifest } from '../rootfs/layout.ts';
 
 /**
  * What worker and launcher say to each other over the channel that Node opens between them. The launcher keeps the
  * privileges that the worker drops, so nothing here names a program, a path to write to or a flag: the worker says which
- * runtime and how much of what, the launcher knows the rest from its first message.
+ * runtime and how much of what, the launcher knows the rest from its first message. What a container of an image runs is
+ * the worker's to say, for it is run inside.
  */
 export type ToLauncher =
   | ({ readonly type: 'open' } & LauncherSettings)
@@ -14,6 +15,7 @@ export type ToLauncher =
       readonly runtime: Runtime;
       readonly limits: SandboxLimits;
     }
+  | ({ readonly type: 'run_image'; readonly call: number } & ImageSpec)
   | {
       readonly type: 'set_limits';
       readonly call: number;
@@ -38,6 +40,9 @@ export type FromLauncher =
   | { readonly type: 'stdin'; readonly call: number }
   /** With the socket that is its stdout. */
   | { readonly type: 'started'; readonly call: number; readonly sandbox: string; readonly memoryFile: string }
+  /** With what an image's program writes to; `image_started` of the same call follows. */
+  | { readonly type: 'output'; readonly call: number; readonly stream: 'stdout' | 'stderr' }
+  | { readonly type: 'image_started'; readonly call: number; readonly sandbox: string }
   | { readonly type: 'done'; readonly call: number }
   | { readonly type: 'failed'; readonly call: number; readonly message: string }
   | { readonly type: 'exited'; readonly sandbox: string; readonly exit: SandboxExit }
@@ -56,6 +61,8 @@ export interface LauncherSettings {
   readonly root: string;
   readonly manifest: RootfsManifest;
   readonly stateDirectory: string;
+  /** Where the worker unpacks images; the programs of others are not run. */
+  readonly imagesDirectory: string;
   /** Only what is below these may be shared. */
   readonly shareFrom: readonly string[];
   readonly path: string;

@@ -5,6 +5,7 @@ import { coerceError } from '../../../core/errors/app-error.ts';
 import { runnerCommand } from '../rootfs/layout.ts';
 import { makeParentCgroup, memoryFileOf, openCgroups, setCgroupLimits, type CgroupTree } from './cgroups.ts';
 import { startContainer, type Container, type ContainerDeps } from './containers.ts';
+import { startImage } from './image-containers.ts';
 import type { FromLauncher, LauncherSettings, ToLauncher } from './launcher-messages.ts';
 import { chooseRunsc } from './self-test.ts';
 import { shareFolder } from './share.ts';
@@ -48,6 +49,7 @@ export class Launcher {
         void this.stop().finally(() => process.disconnect?.());
         return;
       case 'start':
+      case 'run_image':
       case 'set_limits':
       case 'share':
         this.#answer(message);
@@ -124,6 +126,7 @@ export class Launcher {
     const opened = this.#opened;
     if (opened === undefined || this.#stopping !== undefined) throw new Error('the launcher is not open');
     if (call.type === 'start') return this.#start(opened, call);
+    if (call.type === 'run_image') return this.#runImage(opened, call);
     const container = this.#containers.get(call.sandbox);
     if (container === undefined) throw new Error('the sandbox has ended');
     if (call.type === 'set_limits') await setCgroupLimits(opened.tree, container.cgroup, call.limits);
@@ -162,6 +165,17 @@ export class Launcher {
       channel.outer.stdout.destroy();
       throw error;
     }
+  }
+
+  async #runImage(opened: Opened, call: Extract<Call, { readonly type: 'run_image' }>): Promise<void> {
+    const id = `${opened.state.id}-${++this.#count}`;
+    const { imagesDirectory, path } = opened.settings;
+    const { container, stdout, stderr } = await startImage({ ...opened, imagesDirectory, path }, id, call);
+    this.#containers.set(id, container);
+    void this.#report(container);
+    this.#send({ type: 'output', call: call.call, stream: 'stdout' }, stdout);
+    this.#send({ type: 'output', call: call.call, stream: 'stderr' }, stderr);
+    this.#send({ type: 'image_started', call: call.call, sandbox: id });
   }
 
   async #report(container: Container): Promise<void> {

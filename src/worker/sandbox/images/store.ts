@@ -4,6 +4,7 @@ import { SANDBOX_UID } from '../rootfs/layout.ts';
 import { createFolderCache } from '../folder-cache.ts';
 import { findImage } from './find-image.ts';
 import type { ImageConfig } from './layout.ts';
+import { IMAGE_ROOT } from './place.ts';
 import { unpackImage } from './unpack.ts';
 
 /** An image that is unpacked, and what it says about how it is run. */
@@ -43,8 +44,6 @@ const MAX_BYTES = 32 * 1024 ** 3;
 const UNPACKED_AT_ONCE = 1;
 /** Counts up with every change of what is made of the same layers. */
 const UNPACK_VERSION = 1;
-/** Of the images in {@link ImageStoreOptions.directory}. */
-export const IMAGE_ROOT = 'root';
 
 export function createImageStore(options: ImageStoreOptions): ImageStore {
   const cache = createFolderCache({
