@@ -53,7 +53,7 @@ async function leaveRoot(config: WorkerConfig, worker: WorkerRuntime, logger: Lo
   if (config.WORKER_RUN_AS === undefined || process.getuid?.() !== 0) return;
   const { isDropped, description } = await dropPrivileges(config.WORKER_RUN_AS, {
     readable: [import.meta.filename, fileURLToPath(new URL('../../node_modules', import.meta.url))],
-    writable: [worker.packagesDirectory],
+    writable: [worker.packagesDirectory, worker.imagesDirectory],
   });
   if (isDropped) logger.info(description);
   else

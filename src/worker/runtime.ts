@@ -43,6 +43,7 @@ export interface WorkerRuntime {
   readonly sandboxes: Promise<string>;
   /** Where the worker writes after its start. */
   readonly packagesDirectory: string;
+  readonly imagesDirectory: string;
   /** Stops taking work, finishes or releases what runs, closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -127,6 +128,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
       broker,
       readCredential: credentials.read,
       pool: sandboxes.pool,
+      containers: sandboxes.containers,
       limits: sandboxes.limits,
       loadProgram: createPrograms({ db, packagesDirectory }),
     }),
@@ -199,7 +201,13 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     await closers.closeAll();
     logger.info('worker stopped');
   };
-  return { port, sandboxes: sandboxes.described, packagesDirectory, stop: () => (stopped ??= stop()) };
+  return {
+    port,
+    sandboxes: sandboxes.described,
+    packagesDirectory,
+    imagesDirectory: sandboxes.imagesDirectory,
+    stop: () => (stopped ??= stop()),
+  };
 }
 
 /** This machine's own addresses: a public one is no way to what listens here, either. */

@@ -41,6 +41,10 @@ export const sandboxKeys = {
     'Holds the folder `millrace` with what can be made again: root file systems, runsc, unpacked packages',
     '`~/.cache`',
   ),
+  SANDBOX_IMAGES_DIR: pathKey(
+    'Images of `container` steps: a folder that is an OCI image layout, or has some in it. Every tenant may run each of them',
+    'none: container steps fail',
+  ),
   SANDBOX_STATE_DIR: pathKey(
     'Where the files of running sandboxes are; they go with them',
     'in the cache folder',

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Redactor } from '../../core/credentials/redact.ts';
 import {
   createRedactors,
@@ -16,13 +15,8 @@ import { StepError, retryableError, terminalError } from '../../core/step-error.
 import type { Broker, Grant } from '../broker/broker.ts';
 import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
 import type { SandboxLimits } from '../sandbox/driver.ts';
-import {
-  SandboxLostError,
-  type Program,
-  type RunEnd,
-  type RunRequest,
-  type SandboxPool,
-} from '../sandbox/types.ts';
+import type { Program, RunEnd, RunRequest, SandboxPool } from '../sandbox/types.ts';
+import { OUT_OF_MEMORY, runUntilKept } from './lost-sandboxes.ts';
 import type { AttemptContext, Executor } from './types.ts';
 
 /** A step's file, ready to be run. */
@@ -43,10 +37,6 @@ export interface CodeExecutorDeps {
 }
 
 const MAX_LOG_BYTES = 1_048_576;
-/** The platform's own retries of an attempt whose sandbox was lost (DESIGN section 6). */
-const LOST_RETRY_DELAYS_MS = [1000, 2000, 4000] as const;
-/** An attempt that was alone in this many sandboxes when they ended is what ended them. */
-const MAX_LOST_ALONE = 2;
 
 /** Runs a file of the workflow in a sandbox that has nothing of the platform in reach. */
 export function createCodeExecutor(deps: CodeExecutorDeps): Executor<'code'> & Executor<'notebook'> {
@@ -68,7 +58,7 @@ export function createCodeExecutor(deps: CodeExecutorDeps): Executor<'code'> & E
     const refusals = new Map<string, StepError>();
     const attempt = { deps, step, context, program, payload, credentials, redactor, refusals };
     try {
-      const end = await runUntilKept(attempt);
+      const end = await runUntilKept(step, context, (isSuspect) => runOnce(attempt, isSuspect));
       if (end.type === 'failed') throw failureOf(attempt, end.failure, end.detail, mapStack);
       return { type: 'done', output: redactor.json(end.output) };
     } finally {
@@ -87,26 +77,6 @@ interface Attempt {
   readonly redactor: Redactor;
   /** How requests of the code failed, by code: a failure that it did not catch is the step's own. */
   readonly refusals: Map<string, StepError>;
-}
-
-/** Runs it in sandbox after sandbox until one lives long enough to tell how it ended. */
-async function runUntilKept(attempt: Attempt): Promise<RunEnd> {
-  const { context, step } = attempt;
-  let lostAlone = 0;
-  for (let losses = 0; ; losses++) {
-    try {
-      return await runOnce(attempt, losses > 0);
-    } catch (raw) {
-      if (!(raw instanceof SandboxLostError)) throw raw;
-      if (raw.wasAlone) lostAlone++;
-      const pauseMs = LOST_RETRY_DELAYS_MS[losses];
-      const blamed = blame(raw, lostAlone);
-      if (blamed !== undefined) throw blamed;
-      if (step.atMostOnce || pauseMs === undefined) throw lostError(raw, losses);
-      context.log('warn', `The sandbox was lost (${raw.exit.reason}); the step runs again in ${pauseMs} ms`);
-      await delay(pauseMs, undefined, { signal: context.signal });
-    }
-  }
 }
 
 async function runOnce(attempt: Attempt, isSuspect: boolean): Promise<RunEnd> {
@@ -193,35 +163,6 @@ function makePayload(
     },
   };
 }
-
-/** The evidence that this attempt, and nothing else, ended its sandbox. */
-function blame(lost: SandboxLostError, lostAlone: number): StepError | undefined {
-  if (!lost.wasAlone) return undefined;
-  if (lost.exit.reason === 'out_of_memory') return retryableError('out_of_memory', OUT_OF_MEMORY);
-  if (lost.exit.reason === 'process_limit') {
-    return retryableError(
-      'resource_limit',
-      'The code started more processes or threads than a sandbox may have',
-    );
-  }
-  if (lostAlone < MAX_LOST_ALONE) return undefined;
-  return retryableError(
-    'resource_limit',
-    `The sandbox ended ${lostAlone} times while this step alone was in it; look for what ends processes or uses up memory, disk or processes`,
-  );
-}
-
-const OUT_OF_MEMORY =
-  'The code needed more memory than its sandbox has; use less, or raise `resources: { memory: … }` of the step';
-
-const lostError = (lost: SandboxLostError, retries: number): StepError =>
-  retryableError(
-    'sandbox_lost',
-    retries === 0
-      ? 'The sandbox was lost while the step ran, and `atMostOnce` forbids running it again'
-      : `The sandbox was lost ${retries + 1} times while the step ran; this is no fault of its code`,
-    { cause: lost },
-  );
 
 /** What a run's failure means for its step. The log gets the stack, in the author's own lines. */
 function failureOf(

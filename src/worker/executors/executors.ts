@@ -1,5 +1,5 @@
-import { terminalError } from '../../core/step-error.ts';
 import { createCodeExecutor, type CodeExecutorDeps } from './code.ts';
+import { createContainerExecutor, type ContainerExecutorDeps } from './container.ts';
 import { createHttpExecutor, type HttpExecutorDeps } from './http.ts';
 import { runRespond } from './respond.ts';
 import { runTransform } from './transform.ts';
@@ -7,7 +7,9 @@ import type { Executors } from './types.ts';
 import { runWait } from './wait.ts';
 
 /** What runs each kind of step. */
-export function createExecutors(deps: HttpExecutorDeps & CodeExecutorDeps): Executors {
+export function createExecutors(
+  deps: HttpExecutorDeps & CodeExecutorDeps & ContainerExecutorDeps,
+): Executors {
   const runCode = createCodeExecutor(deps);
   return {
     http: createHttpExecutor(deps),
@@ -15,15 +17,7 @@ export function createExecutors(deps: HttpExecutorDeps & CodeExecutorDeps): Exec
     transform: runTransform,
     wait: runWait,
     code: runCode,
-    container: unavailable,
+    container: createContainerExecutor(deps),
     notebook: runCode,
   };
-}
-
-/** Nothing here starts sandboxes, and code of authors runs nowhere else. */
-function unavailable(): never {
-  throw terminalError(
-    'no_sandbox',
-    'This worker has no sandbox to run the step in; start one that has, then retry the execution',
-  );
 }

@@ -6,7 +6,9 @@ import type { Logger } from '../../core/logger.ts';
 import type { ReadinessCheck } from '../../core/telemetry/admin-handler.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
 import type { WorkerConfig } from '../config.ts';
+import { createContainers, type Containers } from './containers.ts';
 import type { SandboxDriver, SandboxLimits, NoDriver } from './driver.ts';
+import { imagesDirectoryOf } from './images/place.ts';
 import { openSandboxDriver } from './open-driver.ts';
 import { createSandboxPool } from './pool.ts';
 import type { PoolMetrics } from './pool/metrics.ts';
@@ -15,10 +17,13 @@ import type { SandboxPool } from './types.ts';
 /** What a worker runs code in. */
 export interface Sandboxes {
   readonly pool: SandboxPool;
+  readonly containers: Containers;
   /** Of a sandbox whose step asks for nothing else. */
   readonly limits: SandboxLimits;
   /** Holds what can be made again. */
   readonly cacheDirectory: string;
+  /** Where images are unpacked. */
+  readonly imagesDirectory: string;
   /** Ready once it is known what isolates, or that nothing does; at the latest after a minute. */
   readonly check: ReadinessCheck;
   /** In one line, for people who start it. */
@@ -66,12 +71,23 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
       onError: (error) => logger.error({ err: error }, 'a request of a code step failed inside the platform'),
     },
   });
+  const imagesDirectory = imagesDirectoryOf(cacheDirectory);
+  const containers = createContainers({
+    driver,
+    imagesFolder: config.SANDBOX_IMAGES_DIR,
+    imagesDirectory,
+    budgetBytes: config.SANDBOX_MEMORY_BUDGET_BYTES,
+    claimTimeoutMs: config.SANDBOX_CLAIM_TIMEOUT_MS,
+    logger,
+  });
   closers.add(() => pool.close());
   const lateAt = performance.now() + READY_WITHIN_MS;
   return {
     pool,
+    containers,
     limits,
     cacheDirectory,
+    imagesDirectory,
     described: driver.then(describe),
     check: () => {
       if (opened !== undefined) return Promise.resolve(describe(opened));
