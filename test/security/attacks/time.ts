@@ -1,6 +1,6 @@
 import { javascript, python, type Attack } from './attack.ts';
 
-export const TIMEOUT_MS = 1000;
+export const TIMEOUT_MS = 2000;
 
 const common = {
   row: 'X07',
