@@ -8,6 +8,7 @@ import { installGvisor } from './gvisor/install.ts';
 import { LauncherClient, LauncherRefusedError } from './gvisor/launcher-client.ts';
 import { imagesDirectoryOf } from './images/place.ts';
 import { openProcessDriver } from './process/driver.ts';
+import { makeFolder } from './rootfs/files.ts';
 import { keepRootfs, provideRootfs, readRootfs, type Rootfs } from './rootfs/build.ts';
 
 export const SANDBOX_DRIVERS = ['auto', 'gvisor', 'process', 'none'] as const;
@@ -102,7 +103,9 @@ async function openGvisor(options: DriverOptions): Promise<SandboxDriver> {
   try {
     const rootfs = await openRootfs(options);
     const stateDirectory = options.stateDirectory ?? join(options.cacheDirectory, 'state');
-    const runsc = await findOrInstall(options, [rootfs.root, stateDirectory]);
+    const imagesDirectory = imagesDirectoryOf(options.cacheDirectory);
+    await makeFolder(imagesDirectory);
+    const runsc = await findOrInstall(options, [rootfs.root, stateDirectory, imagesDirectory]);
     const { manifest } = rootfs;
     if (manifest.pythonMissing !== undefined) {
       options.logger.warn(
@@ -118,7 +121,7 @@ async function openGvisor(options: DriverOptions): Promise<SandboxDriver> {
           root: rootfs.root,
           manifest,
           stateDirectory,
-          imagesDirectory: imagesDirectoryOf(options.cacheDirectory),
+          imagesDirectory,
           shareFrom: [options.cacheDirectory, ...(options.shareFrom ?? [])],
           path: options.path,
         },

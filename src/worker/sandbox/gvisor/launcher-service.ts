@@ -93,6 +93,7 @@ export class Launcher {
         settings.known ??
         (await chooseRunsc(settings.candidates, {
           deps: parts,
+          imagesDirectory: settings.imagesDirectory,
           // Deno alone, without a program: the runner waits for frames.
           command: [command[0] ?? '', '--version'],
           openChannel: () => openChannel(pairs),

@@ -9,6 +9,7 @@ import type { Channel } from './socket-pairs.ts';
 
 export interface SelfTest {
   readonly deps: Omit<ContainerDeps, 'runsc'>;
+  readonly imagesDirectory: string;
   /** Ends with 0 by itself. */
   readonly command: readonly string[];
   readonly openChannel: () => Promise<Channel>;
@@ -35,7 +36,7 @@ export async function chooseRunsc(
   const reasons: string[] = [];
   for (const candidate of candidates) {
     let reason = '';
-    for (const firstUserId of await userMappings(test.deps)) {
+    for (const firstUserId of await userMappings(test)) {
       const choice: RunscChoice = { ...candidate, firstUserId };
       const failure = await tryRunsc(choice, test);
       if (failure === undefined) return choice;
@@ -51,8 +52,9 @@ export async function chooseRunsc(
  * User ids to map those inside to, best first. Ids that own nothing on this machine can only be used when everyone may
  * pass to the files; with ids mapped to themselves the gofer still has no capability outside of its namespace.
  */
-async function userMappings(deps: SelfTest['deps']): Promise<readonly (number | null)[]> {
-  const isOpen = (await isPassable(deps.root)) && (await isPassable(deps.state.folder));
+async function userMappings({ deps, imagesDirectory }: SelfTest): Promise<readonly (number | null)[]> {
+  const folders = [deps.root, deps.state.folder, imagesDirectory];
+  const isOpen = (await Promise.all(folders.map(isPassable))).every(Boolean);
   return isOpen ? [UNUSED_USER_IDS, 0, null] : [0, null];
 }
 
