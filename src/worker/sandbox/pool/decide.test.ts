@@ -112,11 +112,20 @@ test('one that starts covers as many wishes as it has slots', () => {
 });
 
 test('the busy sandbox that has to go is the greediest tenant’s', () => {
+  const bounds = { ...BOUNDS, budgetBytes: 300 * MIB };
   const greedy = [entry({ used: 2 }), entry({ used: 1 })];
   const modest = entry({ owner: wish('b').owner, used: 1 });
-  expect(chooseDrained([modest, ...greedy], wish('c'))).toBe(greedy[1]);
-  expect(chooseDrained([modest, ...greedy, entry({ isCondemned: true })], wish('c'))).toBeUndefined();
-  expect(chooseDrained([entry({ used: 1 })], wish('a'))).toBeUndefined();
+  expect(chooseDrained([modest, ...greedy], wish('c'), bounds)).toBe(greedy[1]);
+  const condemned = entry({ isCondemned: true, used: 1 });
+  expect(chooseDrained([modest, ...greedy, condemned], wish('c'), bounds)).toBeUndefined();
+  expect(chooseDrained([entry({ used: 1, cost: 300 * MIB })], wish('a'), bounds)).toBeUndefined();
+});
+
+test('no busy sandbox has to go where there is room, though a claim waits for others to start', () => {
+  const busy = entry({ used: 2 });
+  const starting = entry({ phase: 'starting', owner: wish('b').owner });
+  expect(chooseDrained([busy, starting, starting], wish('c'), BOUNDS)).toBeUndefined();
+  expect(chooseDrained([busy], wish('c'), BOUNDS)).toBeUndefined();
 });
 
 test('a refill is of what is missing most, one at a time, and not while it may not be', () => {

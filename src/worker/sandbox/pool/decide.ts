@@ -114,9 +114,15 @@ function pickVictims<E extends Entry>(candidates: readonly E[], missing: number)
 
 /**
  * A busy sandbox that is to take no more runs, because another owner has waited too long for room: of the tenant that
- * has the most memory, the one that will be free first, as far as one can tell. None while another is on its way out.
+ * has the most memory, the one that will be free first, as far as one can tell. None while another is on its way out,
+ * nor where it is not room that is missing: to end one because starts take long would only add a start.
  */
-export function chooseDrained<E extends Entry>(entries: readonly E[], wish: Wish): E | undefined {
+export function chooseDrained<E extends Entry>(
+  entries: readonly E[],
+  wish: Wish,
+  bounds: PoolBounds,
+): E | undefined {
+  if (planStart(entries, wish, 1, bounds, 0).type !== 'full') return undefined;
   if (entries.some(({ phase, isCondemned }) => phase === 'ending' || isCondemned)) return undefined;
   const candidates = entries.filter(({ phase, owner }) => phase === 'kept' && owner?.key !== wish.owner.key);
   const held = new Map<string, number>();

@@ -116,7 +116,7 @@ export function createUpkeep(deps: {
     if (deps.reserved() === 0) return;
     const starved = deps.waiting().find(({ sinceMs }) => now() - sinceMs >= DRAIN_AFTER_MS);
     if (starved === undefined) return;
-    const drained = chooseDrained(fleet.members, starved.wish);
+    const drained = chooseDrained(fleet.members, starved.wish, bounds);
     if (drained !== undefined) fleet.condemn(drained, 'evicted');
   };
   const tick = (): void => {
