@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PROJECT_ROOT } from '../test/support/processes.ts';
-import { MEASURES } from './measure/all.ts';
+import { MEASURES, ON_REQUEST } from './measure/all.ts';
 import type { Measure } from './measure/measure.ts';
 import { describeMachine } from './platform/machine.ts';
 import { startServices, type Services } from './platform/services.ts';
@@ -17,7 +17,8 @@ const TOP_FUNCTIONS = 25;
 /** The exit status after each, as shells have it: 128 and its number. */
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const USAGE = `Usage: npm run bench [-- --only <names> --runs <1-20> --seconds <2-120> --profile <folder> --env <NAME=value>...]
-Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}; sandbox: all that begin so
+Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}; sandbox: all that begin so.
+By name alone: ${ON_REQUEST.map((measure) => measure.name).join(', ')}, which runs once.
 Only a run of all of them, as they are, writes docs/performance.md. --env sets a variable of API and worker. --profile leaves
 CPU profiles of both in the folder and prints what they and the statements of PostgreSQL take; it slows everything down.`;
 
@@ -30,6 +31,8 @@ interface Settings {
 }
 
 class UsageError extends Error {}
+
+const ALL: readonly Measure[] = [...MEASURES, ...ON_REQUEST];
 
 function parseSettings(args: readonly string[]): Settings {
   let values;
@@ -50,10 +53,11 @@ function parseSettings(args: readonly string[]): Settings {
   }
   if (values.help) throw new UsageError('');
   const names = values.only?.split(',').map((name) => name.trim());
-  const unknown = names?.filter((name) => !MEASURES.some((measure) => isMeant(name, measure))) ?? [];
+  const unknown = names?.filter((name) => !ALL.some((measure) => isMeant(name, measure))) ?? [];
   if (unknown.length > 0) throw new UsageError(`There is no measurement called ${unknown.join(', ')}.`);
   return {
-    measures: MEASURES.filter((measure) => names?.some((name) => isMeant(name, measure)) ?? true),
+    measures:
+      names === undefined ? MEASURES : ALL.filter((measure) => names.some((name) => isMeant(name, measure))),
     runs: wholeNumber('--runs', values.runs, 1, 20),
     seconds: wholeNumber('--seconds', values.seconds, 2, 120),
     profile: values.profile === undefined ? undefined : resolve(values.profile),
@@ -130,6 +134,7 @@ async function measure(
   const measured = new Map<FigureName, number[]>();
   for (let run = 1; run <= settings.runs; run++) {
     for (const one of settings.measures) {
+      if (run > 1 && ON_REQUEST.includes(one)) continue;
       const label = `run ${run}/${settings.runs}, ${one.title}`;
       say(label);
       const figures = await one

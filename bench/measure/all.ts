@@ -1,4 +1,5 @@
 import { accept } from './accept.ts';
+import { hostile } from '../hostile.ts';
 import { execute } from './execute.ts';
 import { http, overhead } from './http.ts';
 import { latency } from './latency.ts';
@@ -33,3 +34,6 @@ export const MEASURES: readonly Measure[] = [
   sandboxSpare,
   sandboxSingle,
 ];
+
+/** Run only when they are asked for by name. */
+export const ON_REQUEST: readonly Measure[] = [hostile];
