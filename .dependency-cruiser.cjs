@@ -49,7 +49,7 @@ module.exports = {
       comment: 'What API and worker both want moves to core.',
       severity: 'error',
       // The runners' tests start what the worker bundles.
-      from: { path: '^src/(api|worker|operator|runner)/', pathNot: '^src/runner/.*\\.fixture\\.ts$' },
+      from: { path: '^src/(api|worker|operator|runner)/', pathNot: '^src/runner/.*\\.(fixture|test)\\.ts$' },
       to: { path: '^src/(api|worker|operator|runner|cli|ui)/', pathNot: '^src/$1/' },
     },
     {
@@ -100,7 +100,12 @@ module.exports = {
       comment: 'Images are installed without devDependencies; the embedded platform alone needs some.',
       severity: 'error',
       from: { path: '^src/', pathNot: ['\\.test\\.ts$', '^src/cli/embedded/'] },
-      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'unknown'], dependencyTypesNot: ['type-only'] },
+      to: {
+        // What the runner's bundle embeds as text.
+        pathNot: '^embedded:',
+        dependencyTypes: ['npm-dev', 'npm-no-pkg', 'unknown'],
+        dependencyTypesNot: ['type-only'],
+      },
     },
   ],
   options: {

@@ -80,8 +80,10 @@ describe('code from strings (SECURITY S05, S06)', () => {
 
 describe('the repository', () => {
   it('names no folder of the machine it was made on', async () => {
+    // These are on every machine.
+    const common = new Set(['//', '/tmp/', '/var/tmp/', '/root/', '/home/', '/srv/', '/opt/']);
     const machine = [`${dirname(PROJECT_ROOT.replace(/\/$/, ''))}/`, `${homedir()}/`].filter(
-      (path) => path.length > 2,
+      (path) => !common.has(path),
     );
     for (const file of await projectFiles()) {
       if ((await stat(join(PROJECT_ROOT, file))).size > 1024 * 1024) continue;

