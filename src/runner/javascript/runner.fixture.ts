@@ -1,9 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { createFrameDecoder, encodeFrame, type Frame } from '../../core/sandbox/frames.ts';
 import {
   BODY_WINDOW_BYTES,
@@ -100,6 +101,19 @@ const decoder = new TextDecoder();
 const DENO_ARGUMENTS = ['run', '--no-prompt', '--no-remote', '--cached-only', '--no-config', '--no-lock'];
 const denoPath = (): string =>
   join(dirname(createRequire(import.meta.url).resolve('deno/package.json')), 'deno');
+
+/** What a program prints that Deno runs as it runs the runner. */
+export async function runDeno(source: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-runner-'));
+  const file = join(folder, 'program.js');
+  await writeFile(file, source);
+  const env = { HOME: folder, NO_COLOR: '1', CANARY: 'canary-in-the-environment' };
+  try {
+    return (await promisify(execFile)(denoPath(), [...DENO_ARGUMENTS, file], { env })).stdout;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 /** Starts the bundled runner as an ordinary process. */
 export async function startTestRunner(): Promise<TestRunner> {

@@ -7,6 +7,11 @@ export interface SlotThread {
   /** Sends what {@link SlotThread.post} has collected. */
   flush(): void;
   post(message: ToSlot): void;
+  /**
+   * Ends it. Code that never comes back to the thread's event loop goes on all the same, without anybody to talk to: Deno
+   * 2.9 tells of an end, but does not stop such a thread (denoland/deno#35657). It is gone when its sandbox is ended, which
+   * the worker does as soon as no other run is in it.
+   */
   terminate(): void;
 }
 

@@ -2,6 +2,9 @@ import type { Failure } from '../messages.ts';
 
 type Path = readonly (string | number)[];
 
+/** Kept before the program can put its own in place: what a run sends is to be JSON. */
+const { stringify } = JSON;
+
 /**
  * The output of a run as JSON.
  *
@@ -14,7 +17,7 @@ export function toJson(output: unknown): string {
   }
   let json: string | undefined;
   try {
-    json = JSON.stringify(output);
+    json = stringify(output);
   } catch (error) {
     throw explain(output, error);
   }
@@ -39,7 +42,7 @@ function explain(output: unknown, error: unknown): InvalidOutput {
   let at: Path = [];
   let found: string | undefined;
   try {
-    JSON.stringify(output, function (this: unknown, key: string, value: unknown) {
+    stringify(output, function (this: unknown, key: string, value: unknown) {
       at = pathOf(paths.get(this), this, key);
       while (open.length > 0 && open.at(-1) !== this) open.pop();
       if (typeof value === 'bigint') {

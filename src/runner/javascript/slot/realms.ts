@@ -7,6 +7,7 @@ import realmSource from 'embedded:realm';
 import type { Host, Realm } from '../realm/host.ts';
 import { harden } from './harden.ts';
 import { BEHIND_GETTERS, HOST_MODULES, pinSettings, resetSettings } from './modules.ts';
+import { findBehindInstances } from './samples.ts';
 import { warmUp } from './warm-up.ts';
 import { pickIntrinsics, pickWebGlobals } from './web.ts';
 
@@ -45,7 +46,7 @@ function createHost(onTimeoutSignal: (ms: number) => AbortSignal): {
     writable: true,
     configurable: true,
   });
-  const restore = harden([web, HOST_MODULES, intrinsics, BEHIND_GETTERS]);
+  const restore = harden([web, HOST_MODULES, intrinsics, BEHIND_GETTERS, findBehindInstances()]);
   const { node, v8 } = process.versions;
   const host: Host = {
     web,

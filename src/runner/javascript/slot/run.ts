@@ -10,7 +10,7 @@ import type { PreparedRealm } from './realms.ts';
 import { createTrackedTimers, type TrackedTimers } from './timers.ts';
 
 /** How long operations that a run left behind (a key being made, a buffer being packed) may take to end. */
-const SETTLE_MS = 50;
+const SETTLE_MS = 200;
 
 export interface Run {
   readonly id: number;

@@ -71,6 +71,7 @@ const INTRINSICS = [
   'Function',
   'Array',
   'Promise',
+  'Iterator',
   'Map',
   'Set',
   'WeakMap',
