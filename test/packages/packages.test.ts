@@ -121,7 +121,7 @@ describe('packages in a step', () => {
   beforeAll(async () => {
     await install();
     runner = await startTestRunner();
-  }, 180_000);
+  }, 600_000);
   afterAll(() => runner.stop());
 
   it.each(Object.entries(EXPECTED))('run as they are: %s', { timeout: 30_000 }, async (step, expected) => {
