@@ -1,9 +1,8 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createFrameDecoder, encodeFrame, type Frame } from '../../core/sandbox/frames.ts';
 import {
@@ -16,6 +15,7 @@ import {
   type RunnerHeader,
   type WorkerHeader,
 } from '../../core/sandbox/protocol.ts';
+import { findDeno } from '../../worker/sandbox/rootfs/deno.ts';
 import { bundleJavaScriptRunner } from '../../worker/sandbox/rootfs/runner-bundle.ts';
 
 /** What the fake broker is asked. */
@@ -99,9 +99,6 @@ const decoder = new TextDecoder();
 
 /** As drivers start it; see worker/sandbox. */
 const DENO_ARGUMENTS = ['run', '--no-prompt', '--no-remote', '--cached-only', '--no-config', '--no-lock'];
-const denoPath = (): string =>
-  join(dirname(createRequire(import.meta.url).resolve('deno/package.json')), 'deno');
-
 /** What a program prints that Deno runs as it runs the runner. */
 export async function runDeno(source: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-runner-'));
@@ -109,7 +106,7 @@ export async function runDeno(source: string): Promise<string> {
   await writeFile(file, source);
   const env = { HOME: folder, NO_COLOR: '1', CANARY: 'canary-in-the-environment' };
   try {
-    return (await promisify(execFile)(denoPath(), [...DENO_ARGUMENTS, file], { env })).stdout;
+    return (await promisify(execFile)((await findDeno()).file, [...DENO_ARGUMENTS, file], { env })).stdout;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -120,7 +117,7 @@ export async function startTestRunner(): Promise<TestRunner> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-runner-'));
   const file = join(folder, 'runner.js');
   await writeFile(file, await bundleJavaScriptRunner());
-  const child = spawn(denoPath(), [...DENO_ARGUMENTS, file], {
+  const child = spawn((await findDeno()).file, [...DENO_ARGUMENTS, file], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { HOME: folder, DENO_DIR: join(folder, 'deno'), NO_COLOR: '1', CANARY: 'canary-in-the-environment' },
   });
