@@ -19,18 +19,18 @@ export function findBehindInstances(): object[] {
     for (let at = Reflect.getPrototypeOf(value as object); at !== null; at = Reflect.getPrototypeOf(at)) {
       found.add(at);
     }
-    for (const property of Object.values(ownProperties(value as object))) {
-      waiting.push(...Object.values(property));
-    }
+    // Bytes have a property for each of them, and nothing else.
+    if (!ArrayBuffer.isView(value)) waiting.push(...ownValues(value as object));
   }
   return [...found];
 }
 
-/** Those behind symbols as well. */
-const ownProperties = (object: object): Record<PropertyKey, PropertyDescriptor> => {
-  const properties = Object.getOwnPropertyDescriptors(object) as Record<PropertyKey, PropertyDescriptor>;
-  return Object.fromEntries(Reflect.ownKeys(properties).map((key, index) => [index, properties[key]!])); // its own key
-};
+/** Values and accessors, those behind symbols as well. */
+const ownValues = (object: object): unknown[] =>
+  Reflect.ownKeys(object).flatMap((key) => {
+    const { value, get, set } = Reflect.getOwnPropertyDescriptor(object, key) ?? {};
+    return [value, get, set];
+  });
 
 /** One of each kind of thing that runs make. */
 function createSamples(): unknown[] {
