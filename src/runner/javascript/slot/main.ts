@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads';
 import type { FromSlot, ProgramMessage, RunMessage, ToSlot } from '../messages.ts';
 import { describeThrown } from '../realm/errors.ts';
 import { createRestDetector } from './leftovers.ts';
-import { createMemoryCheck } from './memory.ts';
+import { collectGarbage, createMemoryCheck } from './memory.ts';
 import { createPrograms } from './programs.ts';
 import { createRealmMaker, type PreparedRealm } from './realms.ts';
 import { createRun, type Run } from './run.ts';
@@ -75,6 +75,7 @@ function main(): void {
     // Not from the callback of a promise, which the loop over messages is: see memory.ts.
     timers.setImmediate(() => messages.forEach(handle));
   });
+  collectGarbage();
   post({ type: 'started' });
 }
 
