@@ -102,7 +102,11 @@ describe('what a run leaves behind', () => {
 
   it.each([
     ['a key', "require('node:crypto').pbkdf2('a', 'b', 1e8, 64, 'sha512', () => {});"],
-    ['a digest', "crypto.subtle.digest('SHA-512', new Uint8Array(4e7));"],
+    [
+      'a derivation',
+      `crypto.subtle.importKey('raw', new Uint8Array(8), 'PBKDF2', false, ['deriveBits']).then((key) =>
+        crypto.subtle.deriveBits({ name: 'PBKDF2', hash: 'SHA-256', salt: new Uint8Array(8), iterations: 1e8 }, key, 256));`,
+    ],
     [
       'a loop of promises',
       '(async () => { for (;;) await crypto.subtle.digest("SHA-1", new Uint8Array(1e3)); })();',

@@ -343,14 +343,18 @@ describe('what goes wrong ends its step alone', () => {
 
 describe('a container that is lost', () => {
   test('is replaced, and the step goes on as if nothing was', { timeout: 60_000 }, async () => {
-    const id = await start({ line: 'sleep 4; echo done' }, {});
-    const sandboxes = async () =>
-      (await sandboxProcesses(state)).filter(({ command }) => command.includes('boot'));
-    await waitFor(async () => (await sandboxes()).length > 0, { what: 'gVisor to run', timeoutMs: 20_000 });
-    for (const { pid } of await sandboxes()) process.kill(pid, 'SIGKILL');
+    const id = await start({ line: 'echo up >&2; sleep 4; echo done' }, {});
+    await waitFor(async () => (await logOf(id)).length > 0, {
+      what: 'the container to run',
+      timeoutMs: 20_000,
+    });
+    for (const { pid, command } of await sandboxProcesses(state))
+      if (command.includes('boot')) process.kill(pid, 'SIGKILL');
     expect(await platform.finished(id, 60_000)).toMatchObject({ state: 'succeeded', output: 'done' });
     expect(await logOf(id)).toMatchObject([
+      { message: 'up', attempt: 1 },
       { level: 'warn', message: expect.stringMatching(/sandbox was lost/) },
+      { message: 'up' },
     ]);
   });
 
