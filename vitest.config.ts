@@ -25,7 +25,7 @@ export default defineConfig({
         test: {
           globalSetup,
           name: 'integration',
-          include: ['test/integration/**/*.test.ts', 'test/faults/**/*.test.ts', 'test/packages/*.test.ts'],
+          include: ['test/integration/**/*.test.ts', 'test/packages/*.test.ts'],
           sequence: { groupOrder: 1 },
         },
       },
@@ -50,6 +50,16 @@ export default defineConfig({
           // Whole platforms are started and killed here; one file at a time keeps their timing their own.
           fileParallelism: false,
           sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          globalSetup: ['./test/support/build-setup.ts'],
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
         },
       },
     ],

@@ -10,6 +10,7 @@ import { createEndpointDirectory } from '../core/deliveries/endpoints.ts';
 import { createIngest } from '../core/deliveries/ingest.ts';
 import { appError, coerceError } from '../core/errors/app-error.ts';
 import { createExecutionWatcher } from '../core/executions/watch.ts';
+import { createFailpoints } from '../core/failpoints.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
 import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
@@ -104,7 +105,12 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     credentials,
     loadWorkflow: createWorkflowLoader(ingestDb, {}),
   });
-  const ingest = createIngest({ db: ingestDb, onBatch: (size) => metrics.ingestBatchSize.observe(size) });
+  const passFailpoint = createFailpoints(config.MILLRACE_FAILPOINTS);
+  const ingest = createIngest({
+    db: ingestDb,
+    onBatch: (size) => metrics.ingestBatchSize.observe(size),
+    passFailpoint,
+  });
   closers.add(() => ingest.idle());
   const watcher = createExecutionWatcher(ingestDb, clock.now, warn('executions could not be watched'));
   const backlog = createBacklogGuard(ingestDb, config.MAX_BACKLOG, warn('the backlog could not be measured'));
@@ -152,6 +158,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     rateLimitPerEndpoint: config.RATE_LIMIT_PER_ENDPOINT,
     rateLimitPerTenant: config.RATE_LIMIT_PER_TENANT,
     stopping: stopping.signal,
+    passFailpoint,
     metrics,
     logger,
   });

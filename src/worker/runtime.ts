@@ -7,6 +7,7 @@ import { createDatabaseClock } from '../core/db/clock.ts';
 import { openDatabase, type Database, type DatabaseOptions } from '../core/db/database.ts';
 import { createEgressClient } from '../core/egress/client.ts';
 import { coerceError } from '../core/errors/app-error.ts';
+import { createFailpoints } from '../core/failpoints.ts';
 import type { HintConsumer } from '../core/hints/types.ts';
 import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
@@ -91,6 +92,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     queryTimeoutMs: Math.min(config.DB_QUERY_TIMEOUT_MS, config.LEASE_MS / 4),
   });
   await checkStorage(db);
+  const passFailpoint = createFailpoints(config.MILLRACE_FAILPOINTS);
   const clock = createDatabaseClock(db);
   await clock.sync();
 
@@ -136,6 +138,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
       db,
       onBatch: (size) => metrics.journalBatchSize.observe(size),
       onRetry: onError('a journal write failed and is repeated'),
+      passFailpoint,
     }),
     db,
     claimDb,
@@ -153,6 +156,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     onWaiting: (dueAtMs) => dispatcher.wakeAt(dueAtMs),
     onFree: () => dispatcher.slotFreed(),
     onPassedOver: () => dispatcher.passedOver(),
+    passFailpoint,
   });
   const maintenance = createMaintenance({ db, clock, metrics, logger, dedupeWindowMs: config.DEDUPE_WINDOW });
 

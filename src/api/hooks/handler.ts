@@ -4,6 +4,7 @@ import { makeId } from '../../core/db/ids.ts';
 import { isEndpointId, type EndpointDirectory, type LiveEndpoint } from '../../core/deliveries/endpoints.ts';
 import type { Ingest, IngestOutcome } from '../../core/deliveries/ingest.ts';
 import { AppError, appError, coerceError } from '../../core/errors/app-error.ts';
+import type { PassFailpoint } from '../../core/failpoints.ts';
 import type { WatchExecution } from '../../core/executions/watch.ts';
 import type { HintPublisher } from '../../core/hints/types.ts';
 import type { Logger } from '../../core/logger.ts';
@@ -30,6 +31,7 @@ export interface HooksDeps {
   readonly rateLimitPerEndpoint: number;
   readonly rateLimitPerTenant: number;
   readonly stopping: AbortSignal;
+  readonly passFailpoint: PassFailpoint;
   readonly metrics: Pick<Metrics, 'deliveries' | 'httpRequestDuration'>;
   readonly logger: Logger;
 }
@@ -191,9 +193,11 @@ async function answer(deps: HooksDeps, limits: Limits, received: Received): Prom
     case 'accepted': {
       const outcome = await commit(deps, received, makeId(received.nowMs));
       deps.metrics.deliveries.inc({ outcome: outcome.duplicate ? 'duplicate' : 'accepted' });
+      deps.passFailpoint('hooks.before-hint');
       if (!outcome.duplicate && outcome.executionId !== null) {
         deps.hints.publish([{ executionId: outcome.executionId, dispatchNumber: 0 }]);
       }
+      deps.passFailpoint('hooks.before-answer');
       if (endpoint.trigger.respond === 'result') await answerWithResult(deps, received, outcome);
       else answerJson(res, 202, outcome);
       return;

@@ -1,5 +1,6 @@
 import { z } from '../zod.ts';
 import { parseEncryptionKey } from '../credentials/cipher.ts';
+import { parseFailpoints, type FailpointPlan } from '../failpoints.ts';
 import { choiceKey, integerKey, parsedKey, textKey, type ConfigKey } from './key.ts';
 
 /** `https://host[:port][/path]` without a trailing slash, or undefined. */
@@ -58,6 +59,11 @@ export const commonKeys = {
     min: 0,
     max: 3_600_000,
   }),
+  MILLRACE_FAILPOINTS: parsedKey<FailpointPlan>(
+    'For tests of what survives a crash: places, with @n for their n-th passage, where the process kills itself',
+    parseFailpoints,
+    { default: '', defaultText: 'none' },
+  ),
 } as const;
 
 export const databaseKeys = {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import type { AppError } from '../errors/app-error.ts';
+import { parseFailpoints } from '../failpoints.ts';
 import { checkProduction } from './production.ts';
 
 const good = {
@@ -8,6 +9,7 @@ const good = {
   ENCRYPTION_KEY: randomBytes(32),
   JWT_SECRET: randomBytes(32).toString('hex'),
   PUBLIC_URL: 'https://mill.example.com',
+  MILLRACE_FAILPOINTS: parseFailpoints(''),
 } as const;
 
 const problemsOf = (config: Parameters<typeof checkProduction>[0]): readonly string[] => {
@@ -36,10 +38,20 @@ describe('in production', () => {
   });
 
   test('development takes them', () => {
-    expect(problemsOf({ ENVIRONMENT: 'development', ENCRYPTION_KEY: Buffer.alloc(32) })).toEqual([]);
+    const MILLRACE_FAILPOINTS = parseFailpoints('journal.after-write');
+    expect(
+      problemsOf({ ENVIRONMENT: 'development', ENCRYPTION_KEY: Buffer.alloc(32), MILLRACE_FAILPOINTS }),
+    ).toEqual([]);
   });
 
   test('a worker has no public address', () => {
-    expect(problemsOf({ ENVIRONMENT: 'production', ENCRYPTION_KEY: randomBytes(32) })).toEqual([]);
+    const { ENVIRONMENT, ENCRYPTION_KEY, MILLRACE_FAILPOINTS } = good;
+    expect(problemsOf({ ENVIRONMENT, ENCRYPTION_KEY, MILLRACE_FAILPOINTS })).toEqual([]);
+  });
+
+  test('failpoints are refused', () => {
+    expect(problemsOf({ ...good, MILLRACE_FAILPOINTS: parseFailpoints('hooks.before-hint') })).toEqual([
+      'MILLRACE_FAILPOINTS',
+    ]);
   });
 });

@@ -1,9 +1,11 @@
 import { appError, type Problem } from '../errors/app-error.ts';
+import type { FailpointPlan } from '../failpoints.ts';
 
 interface Checked {
   readonly ENVIRONMENT: 'development' | 'production';
   readonly ENCRYPTION_KEY: Buffer;
   readonly JWT_SECRET?: string;
+  readonly MILLRACE_FAILPOINTS: FailpointPlan;
   readonly PUBLIC_URL?: string | undefined;
   readonly PUBLIC_HOOKS_URL?: string | undefined;
 }
@@ -13,8 +15,8 @@ const LEAST_DIFFERENT_BYTES = 12;
 const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]', '0.0.0.0', '[::]']);
 
 /**
- * Refuses in production what is fine at a desk: secrets that somebody typed, and public URLs that only this machine can
- * reach.
+ * Refuses in production what is fine at a desk: secrets that somebody typed, public URLs that only this machine can
+ * reach, and failpoints.
  *
  * @throws AppError `config_invalid` listing every problem, never a value
  */
@@ -26,6 +28,11 @@ export function checkProduction(config: Checked): void {
   }
   if (config.JWT_SECRET !== undefined && new Set(config.JWT_SECRET).size < LEAST_DIFFERENT_BYTES / 2) {
     problems.push(problem('JWT_SECRET', 'is not random', 'make one with `openssl rand -hex 32`'));
+  }
+  if (config.MILLRACE_FAILPOINTS.size > 0) {
+    problems.push(
+      problem('MILLRACE_FAILPOINTS', 'ends processes on purpose', 'leave it unset in production'),
+    );
   }
   for (const key of ['PUBLIC_URL', 'PUBLIC_HOOKS_URL'] as const) {
     const url = config[key];

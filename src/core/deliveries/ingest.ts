@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { createBatcher, type Batcher } from '../batcher.ts';
 import type { Database } from '../db/database.ts';
 import { SQLSTATE } from '../db/sqlstate.ts';
+import type { PassFailpoint } from '../failpoints.ts';
 import { errorCodeOf } from '../errors/app-error.ts';
 import { EXECUTION_FORMAT } from '../executions/status.ts';
 
@@ -43,6 +44,7 @@ export interface IngestOptions {
   readonly maxBatchBytes?: number;
   readonly concurrency?: number;
   readonly onBatch?: (size: number) => void;
+  readonly passFailpoint?: PassFailpoint;
 }
 
 export type Ingest = Batcher<IncomingDelivery, IngestOutcome>;
@@ -64,6 +66,7 @@ export function createIngest(options: IngestOptions): Ingest {
     ...(options.onBatch === undefined ? {} : { onFlush: options.onBatch }),
     isItemError: isDataError,
     flush: async (deliveries) => {
+      options.passFailpoint?.('ingest.before-commit');
       const winners = await repeatedOnConflict(() => insertDeliveries(db, deliveries));
       const losers = deliveries.filter((delivery) => !winners.has(delivery.deliveryId));
       const originals =

@@ -9,6 +9,7 @@ import {
   type ClaimResult,
   type TenantQuota,
 } from '../../core/executions/claims.ts';
+import type { PassFailpoint } from '../../core/failpoints.ts';
 import { readJournal } from '../../core/executions/journal-store.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
 import type { Slots } from '../slots.ts';
@@ -33,6 +34,7 @@ export interface EngineDeps extends RunDeps {
   readonly onFree: () => void;
   /** A hint was dropped, for want of a slot or because its tenant has its share: the execution is still due. */
   readonly onPassedOver: () => void;
+  readonly passFailpoint: PassFailpoint;
 }
 
 export interface Engine {
@@ -85,12 +87,14 @@ export function createEngine(deps: EngineDeps): Engine {
         'executions were given up: they lost too many leases',
       );
     }
+    if (result.claims.length > 0) deps.passFailpoint('worker.after-claim');
     for (const claim of result.claims) start(claim, claimedAtMs);
   };
 
   const hinted = createBatcher<string, undefined>({
     maxItems: 100,
     flush: async (ids) => {
+      deps.passFailpoint('worker.before-claim');
       const claimedAtMs = deps.leases.monotonicMs();
       const excluded = slots.tenantsAtShare();
       const result = await claimByIds(deps.claimDb, ids, excluded, deps.leaseMs);

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createBatcher } from '../../core/batcher.ts';
 import type { Queryable } from '../../core/db/database.ts';
 import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
+import type { PassFailpoint } from '../../core/failpoints.ts';
 import { writeJournal, type JournalWrite } from '../../core/executions/journal-store.ts';
 
 export interface JournalWriter {
@@ -24,6 +25,7 @@ export interface JournalWriterOptions {
   readonly concurrency?: number;
   readonly onBatch?: (size: number) => void;
   readonly onRetry: (error: Error) => void;
+  readonly passFailpoint?: PassFailpoint;
 }
 
 const FIRST_PAUSE_MS = 50;
@@ -40,6 +42,7 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
       const made = new Map<JournalWrite, boolean>();
       for (const wave of wavesOf(entries)) {
         const results = await writeJournal(options.db, wave);
+        if (wave.some(({ steps }) => steps.length > 0)) options.passFailpoint?.('journal.after-write');
         wave.forEach((entry, index) => made.set(entry, results[index] ?? false));
       }
       return entries.map((entry) => made.get(entry) ?? false);

@@ -6,7 +6,7 @@ import { chooseKept, chooseSpare, planStart } from './pool/decide.ts';
 import { createFairQueue } from './pool/fair-queue.ts';
 import { createFleet, limitsKind, startKind } from './pool/fleet.ts';
 import { createSlot, type Member } from './pool/member.ts';
-import type { PoolMetrics } from './pool/metrics.ts';
+import { observePoolSize, type PoolMetrics } from './pool/metrics.ts';
 import { closing, noDriver, noRuntime, notOpen, timedOut, tooLarge } from './pool/refusals.ts';
 import { limitsKey, wishOf, type PoolBounds, type SpareBounds, type Wish } from './pool/state.ts';
 import { createUpkeep } from './pool/upkeep.ts';
@@ -85,7 +85,10 @@ export function createSandboxPool(options: SandboxPoolOptions): SandboxPool {
   const grant = (wish: Wish, member: Member, sinceMs: number): SandboxSlot | Promise<SandboxSlot> => {
     const isHit = !member.isFresh;
     const needsLimits = member.phase === 'spare' && limitsKey(member.limits) !== limitsKey(wish.limits);
-    if (member.phase === 'spare') upkeep.spareTaken(member.runtime);
+    if (member.phase === 'spare') {
+      upkeep.spareTaken(member.runtime);
+      schedulePump(); // another is wanted now
+    }
     fleet.occupy(member, wish);
     const slot = createSlot(member.session!, isHit, {
       // it is ready
@@ -158,6 +161,7 @@ export function createSandboxPool(options: SandboxPoolOptions): SandboxPool {
       planned.add(key);
     }
     upkeep.refill();
+    observePoolSize(metrics, fleet.members);
   };
   /** @returns whether one is starting for it now; false when it has to wait for room */
   const startFor = (wish: Wish, unmet: number): boolean => {

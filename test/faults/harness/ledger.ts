@@ -1,0 +1,59 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** The service that steps call: an outside book of what really happened, by idempotency key. */
+export interface Ledger {
+  readonly url: string;
+  readonly port: number;
+  /** When (this machine's clock, ms) requests with this key came. */
+  timesOf(idempotencyKey: string): readonly number[];
+  /** All keys that were seen. */
+  keys(): IterableIterator<string>;
+  /** How long requests whose path matches wait for their answer, until the next call. */
+  delay(path: RegExp | undefined, ms: number): void;
+  /** Requests that wait for their answer now, by path. */
+  pending(path: RegExp): number;
+  close(): Promise<void>;
+}
+
+export async function startLedger(): Promise<Ledger> {
+  const times = new Map<string, number[]>();
+  const pending = new Set<{ readonly path: string }>();
+  let slow: { readonly path: RegExp | undefined; readonly ms: number } = { path: undefined, ms: 0 };
+  const server = createServer((request, response) => {
+    const key = String(request.headers['idempotency-key']);
+    const seen = times.get(key);
+    if (seen === undefined) times.set(key, [Date.now()]);
+    else seen.push(Date.now());
+    const entry = { path: request.url ?? '' };
+    pending.add(entry);
+    request.resume();
+    request.on('end', () => {
+      void delay(slow.path?.test(entry.path) === true ? slow.ms : 0).then(() => {
+        pending.delete(entry);
+        response.writeHead(200, { 'content-type': 'application/json' }).end('{"ok":true}');
+      });
+    });
+  });
+  server.keepAliveTimeout = 60_000;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    port,
+    timesOf: (key) => times.get(key) ?? [],
+    keys: () => times.keys(),
+    delay(path, ms) {
+      slow = { path, ms };
+    },
+    pending: (path) => [...pending].filter((entry) => path.test(entry.path)).length,
+    async close() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

@@ -1,0 +1,284 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../../src/cli/embedded/postgres.ts';
+import { migrate } from '../../../src/core/db/migrate.ts';
+import { freePort } from '../../support/free-port.ts';
+import { API_KEY, createApiClient, type ApiClient } from '../../support/platform.ts';
+import {
+  createProcesses,
+  platformCommand,
+  type TestProcess,
+  type TestProcesses,
+} from '../../support/processes.ts';
+import { startRedisServer, type RedisServer } from '../../support/redis-server.ts';
+import { SECRET } from '../../support/signatures.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { startLedger, type Ledger } from './ledger.ts';
+import { startToxiproxy, type Link, type Toxiproxy } from './toxiproxy.ts';
+
+/** A process of the platform, with a wire of its own to each server. */
+export interface Actor {
+  readonly name: string;
+  readonly process: TestProcess;
+  /** Of its API, or of its health and metrics. */
+  readonly port: number;
+  readonly database: Link;
+  readonly redis: Link;
+}
+
+/** The database server behind every wire: whatever its port is after a restart, the wires lead there. */
+export interface StagePostgres {
+  readonly pid: number;
+  readonly port: number;
+  /** As SIGKILL to the postmaster does: no shutdown, no checkpoint. Resolves when its port is closed. */
+  kill(): Promise<void>;
+  /** After `kill`: recovers, and leads the wires to it. */
+  start(): Promise<void>;
+}
+
+/** Everything a row of the matrix acts on: real processes, real servers, and the wires between them. */
+export interface Stage {
+  readonly processes: TestProcesses;
+  readonly toxiproxy: Toxiproxy;
+  readonly directory: string;
+  readonly postgres: StagePostgres;
+  /** The database's administrator. */
+  readonly sql: pg.Pool;
+  readonly redis: RedisServer;
+  /** In place of the one that was killed or stopped, at its address. */
+  replaceRedis(options?: Parameters<typeof startRedisServer>[0]): Promise<void>;
+  readonly ledger: Ledger;
+  /** The API that the load goes to. */
+  readonly api: Actor;
+  readonly client: ApiClient;
+  /** Workers that are meant to run. */
+  readonly workers: readonly Actor[];
+  /** Starts an API: at the address of the one before, which has ended, unless `beside` it. Resolves when it is ready. */
+  startApi(options?: {
+    readonly env?: Readonly<Record<string, string>>;
+    readonly beside?: boolean;
+  }): Promise<Actor>;
+  startWorker(options?: {
+    readonly env?: Readonly<Record<string, string>>;
+    readonly isReady?: boolean;
+  }): Promise<Actor>;
+  /** Ends a process and forgets it. */
+  end(actor: Actor, signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+  /** A workflow of three calls to the ledger, behind a signed webhook. */
+  deploy(name: string): Promise<Target>;
+  close(): Promise<void>;
+}
+
+export interface Target {
+  readonly name: string;
+  readonly endpointId: string;
+  readonly hook: string;
+  readonly stepsEach: number;
+}
+
+export interface StageOptions {
+  readonly workers?: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** What every process has; short leases, as the short run of the matrix wants. */
+const ENVIRONMENT = {
+  LISTEN_HOST: '127.0.0.1',
+  DB_MAX_OPEN_CONNS: '10',
+  LOG_LEVEL: 'info',
+  LEASE_MS: '6000',
+  HEARTBEAT_MS: '1000',
+  SANDBOX_DRIVER: 'none',
+} as const;
+
+const DATABASE = 'millrace';
+
+export async function startStage(options: StageOptions = {}): Promise<Stage> {
+  const processes = createProcesses();
+  const directory = await mkdtemp(join(tmpdir(), 'millrace-faults-'));
+  await chmod(directory, 0o711); // the database's user has to get through
+  const toClose: (() => Promise<unknown>)[] = [
+    () => rm(directory, { recursive: true, force: true }),
+    () => processes.killAll(),
+  ];
+  const close = async (): Promise<void> => {
+    for (const one of toClose.splice(0).toReversed()) await one();
+  };
+  try {
+    return await compose(options, processes, directory, toClose, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function compose(
+  options: StageOptions,
+  processes: TestProcesses,
+  directory: string,
+  toClose: (() => Promise<unknown>)[],
+  close: () => Promise<void>,
+): Promise<Stage> {
+  const toxiproxy = await startToxiproxy(processes);
+  const databaseLinks: Link[] = [];
+  const postgres = await startPostgres(directory, databaseLinks);
+  toClose.push(() => postgres.stop());
+  await migrate(postgres.url(postgres.port));
+  let redis = await startRedisServer();
+  toClose.push(() => redis.stop());
+  const ledger = await startLedger();
+  toClose.push(() => ledger.close());
+
+  let links = 0;
+  const newLink = async (name: string, to: 'database' | 'redis'): Promise<Link> => {
+    const link = await toxiproxy.link(
+      `${name}-${to}-${++links}`,
+      to === 'database' ? postgres.port : redis.port,
+    );
+    if (to === 'database') databaseLinks.push(link);
+    return link;
+  };
+  const adminLink = await newLink('admin', 'database');
+  const sql = new pg.Pool({ connectionString: postgres.url(adminLink.port), max: 4 });
+  sql.on('error', () => undefined); // its server is killed on purpose
+  toClose.push(() => sql.end());
+
+  const environment = {
+    ...ENVIRONMENT,
+    HINT_PREFIX: `faults-${randomBytes(6).toString('hex')}`,
+    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
+    JWT_SECRET: randomBytes(32).toString('hex'),
+    MILLRACE_BOOTSTRAP_API_KEY: API_KEY,
+    EGRESS_ALLOW_PRIVATE: `127.0.0.1:${ledger.port}`,
+    ...options.env,
+  };
+  const start = async (
+    kind: 'api' | 'worker',
+    port: number,
+    env: Readonly<Record<string, string>>,
+    isReady: boolean,
+  ): Promise<Actor> => {
+    const database = await newLink(kind, 'database');
+    const toRedis = await newLink(kind, 'redis');
+    const started = processes.start(platformCommand(kind, { built: true }), {
+      env: {
+        ...environment,
+        DATABASE_URL: postgres.url(database.port),
+        REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
+        [kind === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port),
+        ...env,
+      },
+    });
+    if (isReady) await ready(started, port);
+    return { name: `${kind}-${started.pid}`, process: started, port, database, redis: toRedis };
+  };
+
+  let api = await start('api', await freePort(), {}, true);
+  const client = createApiClient(`http://127.0.0.1:${api.port}`);
+  const secret = await client.call('PUT', '/api/v1/credentials/hook', {
+    type: 'secret',
+    data: { value: SECRET },
+  });
+  if (secret.status >= 300) throw new Error(`the credential was refused: ${secret.status} ${secret.text}`);
+  const workers: Actor[] = [];
+  const stage: Stage = {
+    processes,
+    toxiproxy,
+    directory,
+    postgres,
+    sql,
+    get redis() {
+      return redis;
+    },
+    async replaceRedis(redisOptions) {
+      redis = await startRedisServer({ port: redis.port, ...redisOptions });
+    },
+    ledger,
+    get api() {
+      return api;
+    },
+    client,
+    workers,
+    async startApi({ env = {}, beside = false } = {}) {
+      const started = await start('api', beside ? await freePort() : api.port, env, true);
+      if (!beside) api = started;
+      return started;
+    },
+    async startWorker({ env = {}, isReady = true } = {}) {
+      const started = await start('worker', await freePort(), env, isReady);
+      workers.push(started);
+      return started;
+    },
+    async end(actor, signal) {
+      actor.process.signalGroup(signal);
+      await actor.process.exited;
+      const index = workers.indexOf(actor);
+      if (index >= 0) workers.splice(index, 1);
+    },
+    deploy: (name) => deploy(client, ledger, name),
+    close,
+  };
+  for (let i = 0; i < (options.workers ?? 2); i++) await stage.startWorker();
+  return stage;
+}
+
+async function ready(started: TestProcess, port: number): Promise<void> {
+  await waitFor(
+    async () => {
+      if (started.hasExited()) return true;
+      return (await fetch(`http://127.0.0.1:${port}/health/ready`)).status === 200;
+    },
+    { timeoutMs: 30_000, what: 'a process to be ready' },
+  );
+  if (started.hasExited()) throw new Error(`the process ended:\n${started.output().slice(-3000)}`);
+}
+
+async function startPostgres(
+  directory: string,
+  wires: readonly Link[],
+): Promise<StagePostgres & { url(port: number): string; stop(): Promise<void> }> {
+  const start = (): Promise<EmbeddedPostgres> =>
+    startEmbeddedPostgres({ directory, password: 'only-for-tests', report: () => undefined });
+  let server = await start();
+  await server.ensureDatabase(DATABASE);
+  return {
+    get pid() {
+      return server.pid;
+    },
+    get port() {
+      return server.port;
+    },
+    url(port) {
+      const url = new URL(server.url(DATABASE));
+      url.port = String(port);
+      return url.href;
+    },
+    async kill() {
+      process.kill(server.pid, 'SIGKILL');
+      await server.ended;
+    },
+    async start() {
+      server = await start();
+      for (const wire of wires) await wire.redirect(server.port);
+    },
+    stop: () => server.stop(),
+  };
+}
+
+const STEPS = ['one', 'two', 'three'];
+
+async function deploy(client: ApiClient, ledger: Ledger, name: string): Promise<Target> {
+  const steps = STEPS.map((id, n) => {
+    const needs = n === 0 ? '' : `needs: [${STEPS[n - 1]}], `;
+    return `  - { id: ${id}, ${needs}http: { method: POST, url: "${ledger.url}/${name}/${id}", body: { n: "\${{ trigger.body.id }}" } } }`;
+  });
+  const { hook } = await client.deploy(`name: ${name}
+triggers: { push: { webhook: { verify: { scheme: github, credential: hook } } } }
+steps:
+${steps.join('\n')}
+`);
+  return { name, hook, endpointId: hook.slice('/hooks/'.length), stepsEach: STEPS.length };
+}
