@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,6 +11,8 @@ export interface RedisServer {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
+  /** Writes what it holds now to a file that another one can start from. */
+  snapshot(file: string): Promise<void>;
   /** Kills it at once, as a crash would. */
   kill(): Promise<void>;
   stop(): Promise<void>;
@@ -20,11 +22,16 @@ export interface RedisServerOptions {
   /** The port of a server that was killed, to come back at the same address. */
   readonly port?: number;
   readonly maxmemoryPolicy?: string;
+  /** What it holds at first: a file that `snapshot` wrote. */
+  readonly snapshot?: string;
 }
+
+const SNAPSHOT = 'dump.rdb';
 
 /** Starts a redis-server of our own on 127.0.0.1; its data goes with it. */
 export async function startRedisServer(options: RedisServerOptions = {}): Promise<RedisServer> {
   const directory = await mkdtemp(join(tmpdir(), 'millrace-redis-'));
+  if (options.snapshot !== undefined) await copyFile(options.snapshot, join(directory, SNAPSHOT));
   const port = options.port ?? (await freePort());
   const args = [
     '--port',
@@ -33,6 +40,8 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
     '127.0.0.1',
     '--dir',
     directory,
+    '--dbfilename',
+    SNAPSHOT,
     '--save',
     '',
     '--appendonly',
@@ -60,7 +69,19 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
     await end('SIGKILL');
     throw new Error(`redis-server did not start:\n${output}`);
   }
-  return { url, port, pid: child.pid!, kill: () => end('SIGKILL'), stop: () => end('SIGTERM') };
+  return {
+    url,
+    port,
+    pid: child.pid!,
+    async snapshot(file) {
+      const client = new Redis(url);
+      await client.save();
+      client.disconnect();
+      await copyFile(join(directory, SNAPSHOT), file);
+    },
+    kill: () => end('SIGKILL'),
+    stop: () => end('SIGTERM'),
+  };
 }
 
 async function answers(url: string, hasEnded: () => boolean): Promise<boolean> {

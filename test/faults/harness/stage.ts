@@ -3,7 +3,6 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../../src/cli/embedded/postgres.ts';
 import { migrate } from '../../../src/core/db/migrate.ts';
 import { freePort } from '../../support/free-port.ts';
 import { API_KEY, createApiClient, type ApiClient } from '../../support/platform.ts';
@@ -16,6 +15,7 @@ import {
 import { startRedisServer, type RedisServer } from '../../support/redis-server.ts';
 import { SECRET } from '../../support/signatures.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { startEmbeddedServer, wireUp, type StagePostgres, type StartDatabase } from './database-server.ts';
 import { startLedger, type Ledger } from './ledger.ts';
 import { startToxiproxy, type Link, type Toxiproxy } from './toxiproxy.ts';
 
@@ -27,16 +27,6 @@ export interface Actor {
   readonly port: number;
   readonly database: Link;
   readonly redis: Link;
-}
-
-/** The database server behind every wire: whatever its port is after a restart, the wires lead there. */
-export interface StagePostgres {
-  readonly pid: number;
-  readonly port: number;
-  /** As SIGKILL to the postmaster does: no shutdown, no checkpoint. Resolves when its port is closed. */
-  kill(): Promise<void>;
-  /** After `kill`: recovers, and leads the wires to it. */
-  start(): Promise<void>;
 }
 
 /** Everything a row of the matrix acts on: real processes, real servers, and the wires between them. */
@@ -56,10 +46,15 @@ export interface Stage {
   readonly client: ApiClient;
   /** Workers that are meant to run. */
   readonly workers: readonly Actor[];
-  /** Starts an API: at the address of the one before, which has ended, unless `beside` it. Resolves when it is ready. */
+  /**
+   * Starts an API: at the address of the one before, which has ended, unless `beside` it (at `port`, if that matters).
+   * Resolves when it is ready, unless it is not to be.
+   */
   startApi(options?: {
     readonly env?: Readonly<Record<string, string>>;
     readonly beside?: boolean;
+    readonly port?: number;
+    readonly isReady?: boolean;
   }): Promise<Actor>;
   startWorker(options?: {
     readonly env?: Readonly<Record<string, string>>;
@@ -67,8 +62,10 @@ export interface Stage {
   }): Promise<Actor>;
   /** Ends a process and forgets it. */
   end(actor: Actor, signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
-  /** A workflow of three calls to the ledger, behind a signed webhook. */
-  deploy(name: string): Promise<Target>;
+  /** A workflow of three calls to the ledger, behind a signed webhook; of the default tenant unless `client` is another's. */
+  deploy(name: string, client?: ApiClient): Promise<Target>;
+  /** Done when the stage is closed, before the servers stop. */
+  atClose(work: () => Promise<unknown>): void;
   close(): Promise<void>;
 }
 
@@ -82,6 +79,8 @@ export interface Target {
 export interface StageOptions {
   readonly workers?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** The database server; PostgreSQL from npm unless said. */
+  readonly database?: StartDatabase;
 }
 
 /** What every process has; short leases, as the short run of the matrix wants. */
@@ -124,9 +123,16 @@ async function compose(
 ): Promise<Stage> {
   const toxiproxy = await startToxiproxy(processes);
   const databaseLinks: Link[] = [];
-  const postgres = await startPostgres(directory, databaseLinks);
+  const server = await (options.database ?? startEmbeddedServer)(directory);
+  const postgres = wireUp(server, databaseLinks);
   toClose.push(() => postgres.stop());
-  await migrate(postgres.url(postgres.port));
+  await server.ensureDatabase(DATABASE);
+  await migrate(server.url(DATABASE));
+  const urlBy = (link: Link): string => {
+    const url = new URL(server.url(DATABASE));
+    url.port = String(link.port);
+    return url.href;
+  };
   let redis = await startRedisServer();
   toClose.push(() => redis.stop());
   const ledger = await startLedger();
@@ -142,7 +148,7 @@ async function compose(
     return link;
   };
   const adminLink = await newLink('admin', 'database');
-  const sql = new pg.Pool({ connectionString: postgres.url(adminLink.port), max: 4 });
+  const sql = new pg.Pool({ connectionString: urlBy(adminLink), max: 4 });
   sql.on('error', () => undefined); // its server is killed on purpose
   toClose.push(() => sql.end());
 
@@ -166,7 +172,7 @@ async function compose(
     const started = processes.start(platformCommand(kind, { built: true }), {
       env: {
         ...environment,
-        DATABASE_URL: postgres.url(database.port),
+        DATABASE_URL: urlBy(database),
         REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
         [kind === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port),
         ...env,
@@ -178,11 +184,7 @@ async function compose(
 
   let api = await start('api', await freePort(), {}, true);
   const client = createApiClient(`http://127.0.0.1:${api.port}`);
-  const secret = await client.call('PUT', '/api/v1/credentials/hook', {
-    type: 'secret',
-    data: { value: SECRET },
-  });
-  if (secret.status >= 300) throw new Error(`the credential was refused: ${secret.status} ${secret.text}`);
+  await putHookCredential(client);
   const workers: Actor[] = [];
   const stage: Stage = {
     processes,
@@ -202,8 +204,8 @@ async function compose(
     },
     client,
     workers,
-    async startApi({ env = {}, beside = false } = {}) {
-      const started = await start('api', beside ? await freePort() : api.port, env, true);
+    async startApi({ env = {}, beside = false, port, isReady = true } = {}) {
+      const started = await start('api', beside ? (port ?? (await freePort())) : api.port, env, isReady);
       if (!beside) api = started;
       return started;
     },
@@ -218,7 +220,8 @@ async function compose(
       const index = workers.indexOf(actor);
       if (index >= 0) workers.splice(index, 1);
     },
-    deploy: (name) => deploy(client, ledger, name),
+    deploy: (name, owner = client) => deploy(owner, ledger, name),
+    atClose: (work) => void toClose.push(work),
     close,
   };
   for (let i = 0; i < (options.workers ?? 2); i++) await stage.startWorker();
@@ -236,36 +239,13 @@ async function ready(started: TestProcess, port: number): Promise<void> {
   if (started.hasExited()) throw new Error(`the process ended:\n${started.output().slice(-3000)}`);
 }
 
-async function startPostgres(
-  directory: string,
-  wires: readonly Link[],
-): Promise<StagePostgres & { url(port: number): string; stop(): Promise<void> }> {
-  const start = (): Promise<EmbeddedPostgres> =>
-    startEmbeddedPostgres({ directory, password: 'only-for-tests', report: () => undefined });
-  let server = await start();
-  await server.ensureDatabase(DATABASE);
-  return {
-    get pid() {
-      return server.pid;
-    },
-    get port() {
-      return server.port;
-    },
-    url(port) {
-      const url = new URL(server.url(DATABASE));
-      url.port = String(port);
-      return url.href;
-    },
-    async kill() {
-      process.kill(server.pid, 'SIGKILL');
-      await server.ended;
-    },
-    async start() {
-      server = await start();
-      for (const wire of wires) await wire.redirect(server.port);
-    },
-    stop: () => server.stop(),
-  };
+/** The secret that `createSender` signs with. */
+export async function putHookCredential(client: ApiClient): Promise<void> {
+  const reply = await client.call('PUT', '/api/v1/credentials/hook', {
+    type: 'secret',
+    data: { value: SECRET },
+  });
+  if (reply.status >= 300) throw new Error(`the credential was refused: ${reply.status} ${reply.text}`);
 }
 
 const STEPS = ['one', 'two', 'three'];

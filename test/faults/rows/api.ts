@@ -1,0 +1,9 @@
+import type { FaultGroup } from '../harness/row.ts';
+import { crashRows } from './api-crashes.ts';
+
+/** What happens to the API itself, and to the requests that reach it. */
+export const apiGroup: FaultGroup = {
+  name: 'API',
+  stage: { workers: 2 },
+  rows: [...crashRows],
+};
