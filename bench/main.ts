@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import build from '../test/support/build-setup.ts';
 import { PROJECT_ROOT } from '../test/support/processes.ts';
 import { MEASURES, ON_REQUEST } from './measure/all.ts';
 import type { Measure } from './measure/measure.ts';
@@ -86,6 +87,7 @@ async function main(): Promise<number> {
   const settings = parseSettings(process.argv.slice(2));
   if (process.platform !== 'linux') throw new Error('The benchmark reads /proc, so it needs Linux.');
   if (settings.profile !== undefined) await mkdir(settings.profile, { recursive: true });
+  await build(); // what images run, of the sources of this moment
   const machine = await describeMachine();
   const starting = startServices({ traceStatements: settings.profile !== undefined });
   stopOnSignals(starting);

@@ -106,7 +106,7 @@ async function start(
   const startOne = async (name: 'api' | 'worker') => {
     const port = await freePort();
     const startedAt = performance.now();
-    const [node, ...rest] = platformCommand(name, { built: false });
+    const [node, ...rest] = platformCommand(name, { built: true });
     const child = services.processes.start([node, ...profileFlags(options, name), ...rest], {
       env: { ...environment, [name === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port) },
     });

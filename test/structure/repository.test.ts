@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { NODE_FLAGS, PROJECT_ROOT } from '../support/processes.ts';
+import { MEMORY_FLAGS, NODE_FLAGS, PROJECT_ROOT } from '../support/processes.ts';
 import { projectFiles } from '../support/source-files.ts';
 import { makeTempDirectory } from '../support/temp-directory.ts';
 
@@ -24,6 +24,12 @@ describe('code from strings (SECURITY S05, S06)', () => {
       for (const flag of NODE_FLAGS) expect(command).toContain(` ${flag} `);
     },
   );
+
+  it.each(['api', 'worker'] as const)('npm run %s bounds the heap as operations.md says', async (name) => {
+    const flags = MEMORY_FLAGS[name].join(' ');
+    expect((await packageJson()).scripts[name]).toContain(` ${flags} src/${name}/main.ts`);
+    expect(await read('docs/operations.md')).toContain(` ${flags} dist/${name}/main.js`);
+  });
 
   it('the flags do what they are for', async () => {
     const probe = `

@@ -7,6 +7,12 @@ export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** How package.json starts Node for every process of the platform. */
 export const NODE_FLAGS = ['--disallow-code-generation-from-strings', '--disable-proto=delete'] as const;
 
+/** What keeps the heaps of API and worker small under load: docs/operations.md. */
+export const MEMORY_FLAGS = {
+  api: ['--max-semi-space-size=4', '--max-old-space-size=512'],
+  worker: ['--max-semi-space-size=8', '--max-old-space-size=1024'],
+} as const;
+
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
@@ -132,7 +138,7 @@ export function platformCommand(
   options: { readonly built: boolean },
 ): readonly [string, ...string[]] {
   const file = options.built ? `dist/${name}/main.js` : `src/${name}/main.ts`;
-  return [process.execPath, ...NODE_FLAGS, file];
+  return [process.execPath, ...NODE_FLAGS, ...MEMORY_FLAGS[name], file];
 }
 
 /** The command line `millrace …`, as `npx millrace` runs it. */
