@@ -73,6 +73,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     // pg-pool waits for it before it hands the connection out, though its types know of no promise here.
     // oxlint-disable-next-line typescript/no-misused-promises
     onConnect: async (client) => {
+      // pg-pool listens only while a connection is idle, and an error that nobody listens to ends the process. Whoever holds
+      // the connection hears of it from its query, this one or the next.
+      client.on('error', () => undefined);
       await client.query(
         `set role ${options.role}; set idle_in_transaction_session_timeout = '30s'` +
           (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : '') +
