@@ -249,7 +249,7 @@ function supervise(cluster: Cluster, child: ChildProcess, port: number, password
 }
 
 /** Shuts the server down when this process dies in any way: the pipe that the guard reads from closes then. */
-function startGuard(server: ChildProcess): void {
+export function startGuard(server: ChildProcess): void {
   if (server.pid === undefined) return; // it could not be started; who waits for it says so
   const guard = spawn(
     '/bin/sh',

@@ -31,6 +31,10 @@ export interface Load {
   readonly sent: readonly Sent[];
   /** What is sent from now until `work` is done. */
   during(work: () => Promise<void>): Promise<Span>;
+  /** Sends this many a second from now on, as while a fault lasts for seconds; 0 pauses. */
+  pace(perSecond: number): void;
+  /** Waits for the answers to all that was sent so far. */
+  answered(): Promise<void>;
   /** Sends no more, and waits for the answers. */
   stop(): Promise<void>;
 }
@@ -40,6 +44,8 @@ export interface LoadOptions {
   readonly origin: string;
   readonly hook: string;
   readonly perSecond: number;
+  /** Instead of one of the load's own. */
+  readonly sender?: Sender;
 }
 
 /** After this long the client gives up; no answer of ours may take it. */
@@ -47,15 +53,21 @@ const TIME_OUT_MS = 30_000;
 
 /** A client that sends webhooks at a steady rate, whatever becomes of them, each with an id of its own. */
 export function startLoad(options: LoadOptions): Load {
-  const sender = createSender(options);
+  const sender = options.sender ?? createSender(options);
   const sent: Sent[] = [];
   const underWay = new Set<Promise<void>>();
   const stopping = new AbortController();
-  const startedAt = performance.now();
+  const pace = { perSecond: options.perSecond };
   const sending = (async () => {
-    for (let n = 0; !stopping.signal.aborted; n++) {
-      const dueInMs = startedAt + (n / options.perSecond) * 1000 - performance.now();
+    for (
+      let dueAt = performance.now();
+      !stopping.signal.aborted;
+      dueAt += 1000 / Math.max(pace.perSecond, 1)
+    ) {
+      const dueInMs = dueAt - performance.now();
       if (dueInMs > 0) await delay(dueInMs);
+      for (; pace.perSecond === 0 && !stopping.signal.aborted; dueAt = performance.now()) await delay(10);
+      if (stopping.signal.aborted) return;
       const one = sender.send(randomUUID()).then((result) => {
         sent.push(result);
         underWay.delete(one);
@@ -65,6 +77,12 @@ export function startLoad(options: LoadOptions): Load {
   })();
   return {
     sent,
+    pace(next) {
+      pace.perSecond = next;
+    },
+    async answered() {
+      await Promise.all(underWay);
+    },
     async during(work) {
       const fromMs = Date.now();
       await work();
@@ -106,7 +124,8 @@ export interface Sender {
 }
 
 export function createSender(options: Pick<LoadOptions, 'origin' | 'hook'>): Sender {
-  const pool = new Pool(options.origin, { connections: 64, pipelining: 1, connectTimeout: 5000 });
+  // As many as there are requests under way: senders do not wait for each other.
+  const pool = new Pool(options.origin, { connections: 1000, pipelining: 1, connectTimeout: 5000 });
   return {
     async send(id) {
       const body = Buffer.from(JSON.stringify({ id }));

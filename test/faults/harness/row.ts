@@ -33,6 +33,11 @@ export interface FaultRow {
   /** Some executions are meant to fail. */
   readonly mayFail?: boolean;
   /**
+   * The database loses what it had not flushed: claims, which are written without waiting for the disk. What ran under such
+   * a claim was cut off, though nothing in the database says so.
+   */
+  readonly claimsMayVanish?: boolean;
+  /**
    * Breaks something, looks at what happens meanwhile, and heals it.
    *
    * @returns the evidence that the fault happened, each in a few words with its figures
@@ -83,6 +88,7 @@ export async function runRow(row: FaultRow, stage: Stage): Promise<RowResult> {
     sent: [...load.sent, ...extra, ...tail],
     boundMs: row.boundMs ?? 120_000,
     mayFail: row.mayFail ?? false,
+    claimsMayVanish: row.claimsMayVanish ?? false,
   });
   const result = { id: row.id, evidence, counts, tookMs: performance.now() - startedAt };
   await report(row, result);

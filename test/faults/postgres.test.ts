@@ -1,0 +1,4 @@
+import { describeGroup } from './harness/describe-group.ts';
+import { postgresGroup } from './rows/postgres.ts';
+
+describeGroup(postgresGroup);
