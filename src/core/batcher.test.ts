@@ -61,4 +61,30 @@ describe('createBatcher', () => {
     const results = await Promise.allSettled([1, 2, 3].map((item) => batcher.add(item)));
     expect(results.map((result) => result.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
   });
+
+  test('what no flush takes in time is given up, and what one has taken is not', async () => {
+    const gates: (() => void)[] = [];
+    const flushed: number[] = [];
+    const batcher = createBatcher<number, number>({
+      maxItems: 5,
+      patience: { ms: 20, error: () => new Error('waited in vain') },
+      flush: async (items) => {
+        flushed.push(...items);
+        await new Promise<void>((resolve) => gates.push(resolve));
+        return items;
+      },
+    });
+    const taken = batcher.add(1);
+    await vi.waitFor(() => expect(gates).toHaveLength(1));
+    await expect(batcher.add(2)).rejects.toThrow('waited in vain');
+    await expect(batcher.add(3)).rejects.toThrow('waited in vain');
+    gates[0]!();
+    expect(await taken).toBe(1);
+    const later = batcher.add(4);
+    await vi.waitFor(() => expect(gates).toHaveLength(2));
+    gates[1]!();
+    expect(await later).toBe(4);
+    expect(flushed).toEqual([1, 4]);
+    await batcher.idle();
+  });
 });

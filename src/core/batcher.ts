@@ -16,6 +16,8 @@ export interface BatcherOptions<T, R> {
    */
   readonly isItemError?: (error: Error) => boolean;
   readonly onFlush?: (size: number) => void;
+  /** An item that no flush has taken after this long is given up: nothing of it was done, and `error` says so. */
+  readonly patience?: { readonly ms: number; readonly error: () => Error };
 }
 
 export interface Batcher<T, R> {
@@ -29,6 +31,7 @@ export interface Batcher<T, R> {
 
 interface Entry<T, R> {
   readonly item: T;
+  readonly addedAtMs: number;
   readonly resolve: (result: R) => void;
   readonly reject: (error: Error) => void;
 }
@@ -38,11 +41,12 @@ interface Entry<T, R> {
  * the one before is done, so that an idle system adds no delay and a busy one shares its commits.
  */
 export function createBatcher<T, R>(options: BatcherOptions<T, R>): Batcher<T, R> {
-  const { flush, maxItems, maxWeight = Infinity, weigh = () => 0, concurrency = 1 } = options;
+  const { flush, maxItems, maxWeight = Infinity, weigh = () => 0, concurrency = 1, patience } = options;
   let waiting: Entry<T, R>[] = [];
   let underWay = 0;
   let scheduled = false;
   let idleCallers: (() => void)[] = [];
+  let patienceTimer: NodeJS.Timeout | undefined;
 
   const takeBatch = (): Entry<T, R>[] => {
     let weight = 0;
@@ -72,6 +76,24 @@ export function createBatcher<T, R>(options: BatcherOptions<T, R>): Batcher<T, R
     }
   };
 
+  /** Only what waits behind flushes that hang gets here; `waiting` is in the order of its times. */
+  const watchPatience = (): void => {
+    const oldest = waiting[0];
+    if (patience === undefined || oldest === undefined || patienceTimer !== undefined) return;
+    patienceTimer = setTimeout(
+      () => {
+        patienceTimer = undefined;
+        const lastMs = performance.now() - patience.ms;
+        const first = waiting.findIndex(({ addedAtMs }) => addedAtMs > lastMs);
+        const givenUp = waiting.splice(0, first === -1 ? waiting.length : first);
+        for (const { reject } of givenUp) reject(patience.error());
+        watchPatience();
+      },
+      Math.max(1, oldest.addedAtMs + patience.ms - performance.now()),
+    );
+    patienceTimer.unref();
+  };
+
   const pump = (): void => {
     scheduled = false;
     while (waiting.length > 0 && underWay < concurrency) {
@@ -81,6 +103,7 @@ export function createBatcher<T, R>(options: BatcherOptions<T, R>): Batcher<T, R
         pump();
       });
     }
+    watchPatience();
     if (waiting.length > 0 || underWay > 0) return;
     const callers = idleCallers;
     idleCallers = [];
@@ -90,7 +113,8 @@ export function createBatcher<T, R>(options: BatcherOptions<T, R>): Batcher<T, R
   return {
     add: (item) =>
       new Promise<R>((resolve, reject) => {
-        waiting.push({ item, resolve, reject });
+        waiting.push({ item, addedAtMs: performance.now(), resolve, reject });
+        if (underWay >= concurrency) watchPatience();
         if (scheduled || underWay >= concurrency) return;
         // After the I/O callbacks of this turn, so that requests that were read together are flushed together.
         scheduled = true;

@@ -3,7 +3,7 @@ import { createBatcher, type Batcher } from '../batcher.ts';
 import type { Database } from '../db/database.ts';
 import { SQLSTATE } from '../db/sqlstate.ts';
 import type { PassFailpoint } from '../failpoints.ts';
-import { errorCodeOf } from '../errors/app-error.ts';
+import { appError, errorCodeOf } from '../errors/app-error.ts';
 import { EXECUTION_FORMAT } from '../executions/status.ts';
 
 /** A webhook request that was judged and is to be recorded. */
@@ -50,11 +50,18 @@ export interface IngestOptions {
 export type Ingest = Batcher<IncomingDelivery, IngestOutcome>;
 
 /**
+ * A delivery that no connection could be spared for is refused while its sender still listens (FAULTS R24). What is
+ * under way is not given up: its outcome is worth waiting for.
+ */
+const PATIENCE_MS = 1500;
+const RETRY_AFTER_S = 2;
+
+/**
  * The group-committing writer of deliveries (DESIGN section 3, Ingest): requests that arrive while a commit is under
  * way share the next one.
  *
  * `add` resolves only after a known commit. It rejects when the outcome is unknown too: the caller answers 503, and
- * the sender's repetition finds the first one by its key.
+ * the sender's repetition finds the first one by its key. It rejects with `unavailable` what waited too long to be begun.
  */
 export function createIngest(options: IngestOptions): Ingest {
   const { db } = options;
@@ -65,6 +72,10 @@ export function createIngest(options: IngestOptions): Ingest {
     concurrency: options.concurrency ?? 2,
     ...(options.onBatch === undefined ? {} : { onFlush: options.onBatch }),
     isItemError: isDataError,
+    patience: {
+      ms: PATIENCE_MS,
+      error: () => appError('unavailable', { args: [RETRY_AFTER_S], retryAfterS: RETRY_AFTER_S }),
+    },
     flush: async (deliveries) => {
       options.passFailpoint?.('ingest.before-commit');
       const winners = await repeatedOnConflict(() => insertDeliveries(db, deliveries));
