@@ -22,7 +22,7 @@ export interface BullHintsOptions {
 /** Carries hints over BullMQ, in bulk: one command for all that arrived while the last one was under way. */
 export function createBullPublisher(options: BullHintsOptions): HintPublisher {
   const { metrics } = options;
-  const link = openRedis(options.url, options.onError);
+  const link = openRedis(options.url, options.prefix, options.onError);
   const queue = new Queue(QUEUE, {
     connection: link.connection,
     prefix: options.prefix,
@@ -92,7 +92,7 @@ export function createBullConsumer(
   options: BullHintsOptions & { readonly concurrency: number },
 ): HintConsumer {
   // BullMQ wants a connection that waits for its commands; our health comes from one that does not.
-  const health = openRedis(options.url, () => {});
+  const health = openRedis(options.url, options.prefix, () => {});
   let connection: Redis | undefined;
   let worker: Worker | undefined;
   return {

@@ -3,7 +3,8 @@ import { appError, coerceError } from '../errors/app-error.ts';
 
 /** How long a command may take before Redis counts as gone. */
 export const REDIS_COMMAND_TIMEOUT_MS = 1000;
-const PING_EVERY_MS = 2000;
+const PROBE_EVERY_MS = 2000;
+const PROBE_KEPT_MS = 60_000;
 
 export interface RedisLink {
   readonly connection: Redis;
@@ -14,9 +15,12 @@ export interface RedisLink {
 
 /**
  * A connection whose commands fail at once while Redis is down, instead of waiting for its return: nothing here may
- * hold up a webhook. A ping finds out about a Redis that hangs.
+ * hold up a webhook. A write every now and then finds out about a Redis that hangs, or that has no memory left: it would
+ * answer a ping.
+ *
+ * @param prefix of the key that is written
  */
-export function openRedis(url: string, onError: (error: Error) => void): RedisLink {
+export function openRedis(url: string, prefix: string, onError: (error: Error) => void): RedisLink {
   const connection = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
@@ -27,16 +31,16 @@ export function openRedis(url: string, onError: (error: Error) => void): RedisLi
   let answered = false;
   connection.on('error', (error: unknown) => onError(coerceError(error)));
   connection.on('close', () => (answered = false));
-  const ping = async (): Promise<void> => {
+  const probe = async (): Promise<void> => {
     try {
-      await connection.ping();
+      await connection.set(`${prefix}:probe`, '1', 'PX', PROBE_KEPT_MS);
       answered = true;
     } catch {
       answered = false;
     }
   };
-  connection.on('ready', () => void ping());
-  const timer = setInterval(() => void ping(), PING_EVERY_MS);
+  connection.on('ready', () => void probe());
+  const timer = setInterval(() => void probe(), PROBE_EVERY_MS);
   timer.unref();
   return {
     connection,
