@@ -17,6 +17,7 @@ import { createAbort, type Abort } from './abort.ts';
 import type { LeaseKeeper } from './leases.ts';
 import type { RunDeps } from './run.ts';
 import { runExecution, type RunResult } from './run-execution.ts';
+import { sortSuspects } from './suspects.ts';
 
 export interface EngineDeps extends RunDeps {
   /** Claims: losing one in a crash of PostgreSQL is harmless. */
@@ -44,7 +45,7 @@ export interface Engine {
   claimDue(quotas: readonly TenantQuota[]): Promise<number>;
   /** Slots that nothing runs in and no claim under way may need. */
   free(): number;
-  /** Waits for running executions up to `graceMs`, then gives up their leases. */
+  /** Waits for running executions, and gives up the leases of those that are left early enough to be done in `graceMs`. */
   drain(graceMs: number): Promise<void>;
 }
 
@@ -52,21 +53,26 @@ export interface Engine {
 const HINT_PATIENCE_MS = 500;
 const UNKNOWN_FORMAT_PAUSE_MS = 30_000;
 const LOAD_FAILED_PAUSE_MS = 1000;
+/** How long an execution that may end workers waits for another one of its kind to have run. */
+const SUSPECT_PAUSE_MS = 500;
+/** What ending the attempts and recording the release may take of the grace. */
+const RELEASE_MS = 5000;
 
 /** Runs claimed executions in slots. */
 export function createEngine(deps: EngineDeps): Engine {
   const { slots } = deps;
   const running = new Map<string, { readonly abort: Abort; readonly done: Promise<void> }>();
+  let runsSuspect = false;
   let reserved = 0;
   let draining = false;
   let slotWaiters: (() => void)[] = [];
 
   const free = (): number => Math.max(0, slots.free() - reserved);
 
-  const start = (claim: Claim, claimedAtMs: number): void => {
+  const start = (claim: Claim, claimedAtMs: number, work: Work): Promise<void> => {
     slots.take(claim.tenantId);
     const abort = createAbort();
-    const done = runClaim(deps, claim, claimedAtMs, abort).finally(() => {
+    const done = runClaim(deps, claim, claimedAtMs, abort, work).finally(() => {
       running.delete(claim.leaseId);
       slots.release(claim.tenantId);
       deps.metrics.activeExecutions.set(slots.active());
@@ -76,6 +82,20 @@ export function createEngine(deps: EngineDeps): Engine {
     running.set(claim.leaseId, { abort, done });
     deps.metrics.activeExecutions.set(slots.active());
     if (draining) abort.abort('drain');
+    return done;
+  };
+
+  const startAll = (claims: readonly Claim[], claimedAtMs: number): void => {
+    const { clear, suspect, sentBack } = sortSuspects(claims, !runsSuspect);
+    for (const claim of clear) void start(claim, claimedAtMs, advanceClaim);
+    const released = Promise.all(sentBack.map((claim) => start(claim, claimedAtMs, sendBack)));
+    if (suspect === undefined) return;
+    runsSuspect = true;
+    const work: Work = async (...run) => {
+      await released;
+      return advanceClaim(...run);
+    };
+    void start(suspect, claimedAtMs, work).finally(() => (runsSuspect = false));
   };
 
   const takeIn = (result: ClaimResult, claimedAtMs: number): void => {
@@ -88,7 +108,7 @@ export function createEngine(deps: EngineDeps): Engine {
       );
     }
     if (result.claims.length > 0) deps.passFailpoint('worker.after-claim');
-    for (const claim of result.claims) start(claim, claimedAtMs);
+    startAll(result.claims, claimedAtMs);
   };
 
   const hinted = createBatcher<string, undefined>({
@@ -150,11 +170,12 @@ export function createEngine(deps: EngineDeps): Engine {
     },
     async drain(graceMs) {
       draining = true;
+      const patienceMs = Math.max(graceMs - RELEASE_MS, graceMs / 2);
       for (const wake of slotWaiters.splice(0)) wake();
       const all = (): Promise<unknown> => Promise.all([...running.values()].map((run) => run.done));
       let timer: NodeJS.Timeout | undefined;
-      const grace = new Promise((resolve) => (timer = setTimeout(resolve, graceMs)));
-      await Promise.race([all(), grace]);
+      const patience = new Promise((resolve) => (timer = setTimeout(resolve, patienceMs)));
+      await Promise.race([all(), patience]);
       clearTimeout(timer);
       for (const { abort } of running.values()) abort.abort('drain');
       await all();
@@ -162,8 +183,17 @@ export function createEngine(deps: EngineDeps): Engine {
   };
 }
 
+/** What is done with a claim while its lease is kept. */
+type Work = (deps: EngineDeps, claim: Claim, abort: Abort) => Promise<RunResult>;
+
 /** Runs one claimed execution to wherever it gets. Never rejects. */
-async function runClaim(deps: EngineDeps, claim: Claim, claimedAtMs: number, abort: Abort): Promise<void> {
+async function runClaim(
+  deps: EngineDeps,
+  claim: Claim,
+  claimedAtMs: number,
+  abort: Abort,
+  work: Work,
+): Promise<void> {
   const logger = deps.logger.child({ executionId: claim.id });
   deps.leases.hold(
     {
@@ -175,7 +205,7 @@ async function runClaim(deps: EngineDeps, claim: Claim, claimedAtMs: number, abo
     claimedAtMs,
   );
   try {
-    const result = await advanceClaim({ ...deps, logger }, claim, abort);
+    const result = await work({ ...deps, logger }, claim, abort);
     if (result.type === 'waiting') deps.onWaiting(result.dueAtMs);
     if (result.type === 'fenced')
       logger.warn({ leaseId: claim.leaseId }, 'fenced: the lease is lost, nothing was written');
@@ -215,6 +245,12 @@ async function advanceClaim(deps: EngineDeps, claim: Claim, abort: Abort): Promi
     clearTimeout(timer);
   }
 }
+
+const sendBack: Work = async (deps, claim, abort) => {
+  const result = await release(deps, claim, abort, SUSPECT_PAUSE_MS);
+  deps.onWaiting(deps.now() + SUSPECT_PAUSE_MS);
+  return result;
+};
 
 async function release(deps: EngineDeps, claim: Claim, abort: Abort, delayMs: number): Promise<RunResult> {
   const written = await deps.journal.write(

@@ -4,6 +4,7 @@ import { createLeaseKeeper, type LeaseKeeper } from './leases.ts';
 
 const LEASE_MS = 8000;
 const HEARTBEAT_MS = 1000;
+const MARGIN_MS = LEASE_MS / 4;
 
 /** A database that answers heartbeats as the test says. */
 function fakeDatabase() {
@@ -47,7 +48,7 @@ describe('createLeaseKeeper', () => {
       db: fake.db,
       leaseMs: LEASE_MS,
       heartbeatMs: HEARTBEAT_MS,
-      cancelCheckMs: 400,
+      cancelCheckMs: 410,
       onError: () => {},
       onLost: () => {},
     });
@@ -79,10 +80,18 @@ describe('createLeaseKeeper', () => {
     expect(lost.mock.calls).toEqual([['a']]);
   });
 
+  test('leaves what runs the better part of the margin to stop in', async () => {
+    await vi.advanceTimersByTimeAsync(350); // between two questions
+    hold('a');
+    fake.state.hangs = true;
+    await vi.advanceTimersByTimeAsync(LEASE_MS - 0.9 * MARGIN_MS);
+    expect(lost).toHaveBeenCalledOnce();
+  });
+
   test('passes on that a cancellation was asked for', async () => {
     hold('a');
     fake.state.cancelled.add('a');
-    await vi.advanceTimersByTimeAsync(401);
+    await vi.advanceTimersByTimeAsync(411);
     expect(cancelled).toHaveBeenCalledWith('a');
     expect(lost).not.toHaveBeenCalled();
   });

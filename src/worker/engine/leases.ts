@@ -32,6 +32,8 @@ export interface LeaseKeeper {
 }
 
 const DEFAULT_CANCEL_CHECK_MS = 1000;
+/** Of the time left for stopping when a lease is given up, the part that may pass unnoticed. */
+const UNNOTICED = 0.1;
 
 /**
  * Extends the leases of all running executions in one statement, notices lost ones and asked-for cancellations.
@@ -75,7 +77,7 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   const exclusive = (ask: () => Promise<void>): (() => void) => {
     let asking = false;
     return () => {
-      loseOverdue();
+      loseOverdue(); // a process that was stopped asks nothing before it knows
       if (asking || holders.size === 0) return;
       asking = true;
       ask()
@@ -105,6 +107,7 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
       timers.push(
         setInterval(beat, heartbeatMs),
         setInterval(look, options.cancelCheckMs ?? DEFAULT_CANCEL_CHECK_MS),
+        setInterval(loseOverdue, marginMs * UNNOTICED),
       );
       for (const timer of timers) timer.unref();
     },
