@@ -15,24 +15,27 @@ export interface Ledger {
   delay(path: RegExp | undefined, ms: number): void;
   /** Requests that wait for their answer now, by path. */
   pending(path: RegExp): number;
+  /** The ports at the other end of these. */
+  callers(path: RegExp): readonly number[];
   close(): Promise<void>;
 }
 
 export async function startLedger(): Promise<Ledger> {
   const times = new Map<string, number[]>();
-  const pending = new Set<{ readonly path: string }>();
+  const pending = new Set<{ readonly path: string; readonly port: number }>();
   let slow: { readonly path: RegExp | undefined; readonly ms: number } = { path: undefined, ms: 0 };
   const server = createServer((request, response) => {
     const key = String(request.headers['idempotency-key']);
     const seen = times.get(key);
     if (seen === undefined) times.set(key, [Date.now()]);
     else seen.push(Date.now());
-    const entry = { path: request.url ?? '' };
+    const entry = { path: request.url ?? '', port: request.socket.remotePort ?? 0 };
     pending.add(entry);
+    response.on('close', () => pending.delete(entry));
     request.resume();
     request.on('end', () => {
-      void delay(slow.path?.test(entry.path) === true ? slow.ms : 0).then(() => {
-        pending.delete(entry);
+      const ms = slow.path?.test(entry.path) === true ? slow.ms : 0;
+      void delay(ms, undefined, { ref: false }).then(() => {
         response.writeHead(200, { 'content-type': 'application/json' }).end('{"ok":true}');
       });
     });
@@ -50,6 +53,7 @@ export async function startLedger(): Promise<Ledger> {
       slow = { path, ms };
     },
     pending: (path) => [...pending].filter((entry) => path.test(entry.path)).length,
+    callers: (path) => [...pending].filter((entry) => path.test(entry.path)).map(({ port }) => port),
     async close() {
       server.closeAllConnections();
       server.close();
