@@ -49,12 +49,20 @@ describe('problemReply', () => {
 describe('toAppError', () => {
   const withCode = (code: string): Error => Object.assign(new Error('canary'), { code });
 
-  test.each(['ECONNREFUSED', 'ECONNRESET', '57P01', '57P03', '53300', '53100', '08006', '40001', '25006'])(
-    'takes %s for an outage',
-    (code) => {
-      expect(toAppError(withCode(code)).code).toBe('unavailable');
-    },
-  );
+  test.each([
+    'ECONNREFUSED',
+    'ECONNRESET',
+    '57P01',
+    '57P03',
+    '53300',
+    '53100',
+    '08006',
+    '40001',
+    '40003',
+    '25006',
+  ])('takes %s for an outage', (code) => {
+    expect(toAppError(withCode(code)).code).toBe('unavailable');
+  });
 
   test.each([
     'timeout exceeded when trying to connect',

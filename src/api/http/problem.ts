@@ -142,8 +142,9 @@ const CONNECTION_ERRORS: ReadonlySet<string> = new Set([
   'ENETUNREACH',
   'ENOENT', // of a Unix socket
 ]);
-// SQLSTATE classes: connection exception, insufficient resources, operator intervention, read-only transaction.
-const OUTAGE_STATES = /^(?:08...|53...|57P0.|57014|25006|40001|40P01)$/;
+// SQLSTATE classes: connection exception, insufficient resources, operator intervention, read-only transaction;
+// then transactions that may be tried again.
+const OUTAGE_STATES = /^(?:08...|53...|57P0.|57014|25006|40001|40003|40P01)$/;
 // pg and pg-pool give these no code; they are constants of their sources.
 const OUTAGE_MESSAGES: ReadonlySet<string> = new Set([
   'timeout exceeded when trying to connect',

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { AppError, appError, coerceError } from '../errors/app-error.ts';
+import { SQLSTATE } from './sqlstate.ts';
 
 /** What a store function needs: a pool, a client, or a client inside a transaction. */
 export type Queryable = Pick<pg.ClientBase, 'query'>;
@@ -117,7 +118,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           if (raw instanceof AppError) await client.query('rollback');
           throw raw;
         }
-        await client.query('commit');
+        await knownCommit(client, () => client.query('commit'));
         return result;
       }),
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
@@ -126,6 +127,30 @@ export function openDatabase(options: DatabaseOptions): Database {
       return pool.end();
     },
   };
+}
+
+/**
+ * Runs `commit`, which ends a transaction on this connection, and believes in it only if no WARNING comes with it:
+ * PostgreSQL answers a cancelled wait for a synchronous standby with success and a WARNING.
+ *
+ * @throws Error of SQLSTATE 40003, `statement_completion_unknown`
+ * @see https://www.postgresql.org/docs/current/warm-standby.html#SYNCHRONOUS-REPLICATION-HA
+ */
+export async function knownCommit<T>(client: pg.ClientBase, commit: () => Promise<T>): Promise<T> {
+  let warning: string | undefined;
+  const onNotice = (notice: { severity?: string; message?: string }): void => {
+    if (notice.severity === 'WARNING') warning = notice.message ?? 'unknown';
+  };
+  client.on('notice', onNotice);
+  try {
+    const result = await commit();
+    if (warning === undefined) return result;
+  } finally {
+    client.off('notice', onNotice);
+  }
+  throw Object.assign(new Error(`the commit is in doubt, PostgreSQL warned: ${warning}`), {
+    code: SQLSTATE.statementCompletionUnknown,
+  });
 }
 
 /** Runs `work` in a transaction that sees only the rows of `tenantId` (row-level security of `millrace_api`). */

@@ -2,6 +2,7 @@
 export const SQLSTATE = {
   uniqueViolation: '23505',
   serializationFailure: '40001',
+  statementCompletionUnknown: '40003',
   deadlockDetected: '40P01',
   undefinedTable: '42P01',
   insufficientPrivilege: '42501',
@@ -12,4 +13,5 @@ export const SQLSTATE = {
   cannotConnectNow: '57P03',
   diskFull: '53100',
   tooManyConnections: '53300',
+  lockNotAvailable: '55P03',
 } as const;

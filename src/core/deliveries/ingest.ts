@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { createBatcher, type Batcher } from '../batcher.ts';
-import type { Database } from '../db/database.ts';
+import { knownCommit, type Database } from '../db/database.ts';
 import { SQLSTATE } from '../db/sqlstate.ts';
 import type { PassFailpoint } from '../failpoints.ts';
 import { appError, errorCodeOf } from '../errors/app-error.ts';
@@ -110,27 +110,14 @@ async function repeatedOnConflict<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/**
- * Runs one statement that is its own transaction, and believes in its commit only if no WARNING came with it:
- * PostgreSQL answers a cancelled wait for a synchronous standby with success and a WARNING.
- */
+/** Runs one statement that is its own transaction. @throws when its commit is not known */
 async function commitStatement<R extends pg.QueryResultRow>(
   db: Database,
   query: pg.QueryConfig,
 ): Promise<readonly R[]> {
   return db.withConnection(async (client) => {
-    let warning: string | undefined;
-    const onNotice = (notice: { severity?: string; message?: string }): void => {
-      if (notice.severity === 'WARNING') warning = notice.message ?? 'unknown';
-    };
-    client.on('notice', onNotice);
-    try {
-      const { rows } = await client.query<R>(query);
-      if (warning !== undefined) throw new Error(`the commit is in doubt, PostgreSQL warned: ${warning}`);
-      return rows;
-    } finally {
-      client.off('notice', onNotice);
-    }
+    const { rows } = await knownCommit(client, () => client.query<R>(query));
+    return rows;
   });
 }
 

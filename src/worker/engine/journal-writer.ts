@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createBatcher } from '../../core/batcher.ts';
-import type { Queryable } from '../../core/db/database.ts';
+import { knownCommit, type Database } from '../../core/db/database.ts';
 import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
 import type { PassFailpoint } from '../../core/failpoints.ts';
 import { writeJournal, type JournalWrite } from '../../core/executions/journal-store.ts';
@@ -20,7 +20,7 @@ export interface JournalWriter {
 }
 
 export interface JournalWriterOptions {
-  readonly db: Queryable;
+  readonly db: Pick<Database, 'withConnection'>;
   readonly maxBatch?: number;
   readonly concurrency?: number;
   readonly onBatch?: (size: number) => void;
@@ -41,7 +41,9 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     flush: async (entries) => {
       const made = new Map<JournalWrite, boolean>();
       for (const wave of wavesOf(entries)) {
-        const results = await writeJournal(options.db, wave);
+        const results = await options.db.withConnection((client) =>
+          knownCommit(client, () => writeJournal(client, wave)),
+        );
         if (wave.some(({ steps }) => steps.length > 0)) options.passFailpoint?.('journal.after-write');
         wave.forEach((entry, index) => made.set(entry, results[index] ?? false));
       }

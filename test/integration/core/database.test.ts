@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openDatabase, type Database } from '../../../src/core/db/database.ts';
+import { openDatabase, type Database, type Queryable } from '../../../src/core/db/database.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 let testDatabase: TestDatabase;
@@ -38,4 +38,25 @@ test('a connection that is ended while somebody holds it fails its next query, n
   await expect(held).rejects.toThrow();
   const { rows } = await db.query('select 1 as one');
   expect(rows).toEqual([{ one: 1 }]);
+});
+
+test('a COMMIT that comes with a WARNING is not believed, and its connection is not used again', async () => {
+  const pidOf = (queryable: Queryable): Promise<unknown> =>
+    queryable.query<{ pid: number }>('select pg_backend_pid() as pid').then(({ rows }) => rows[0]?.pid);
+  let doubted: unknown;
+  const committed = db.transaction(async (client) => {
+    doubted = await pidOf(client);
+    await client.query(`
+      create temp table late (n integer);
+      create function pg_temp.warn() returns trigger language plpgsql as
+        $$ begin raise warning 'not replicated'; return null; end $$;
+      create constraint trigger warn after insert on late deferrable initially deferred
+        for each row execute function pg_temp.warn();
+      insert into late values (1)`);
+  });
+  await expect(committed).rejects.toMatchObject({
+    code: '40003',
+    message: expect.stringContaining('warned: not replicated') as string,
+  });
+  for (let n = 0; n < 3; n++) expect(await pidOf(db)).not.toBe(doubted);
 });
