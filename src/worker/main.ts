@@ -3,9 +3,9 @@ import { loadConfig } from '../core/config/load.ts';
 import { workerKeys } from '../core/config/worker-keys.ts';
 import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
-import { createBullConsumer } from '../core/hints/bullmq.ts';
+import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
-import type { HintConsumer } from '../core/hints/types.ts';
+import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { stopOnSignals } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
 import { dropPrivileges } from '../core/privileges.ts';
@@ -23,27 +23,39 @@ async function main(): Promise<void> {
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker' });
   const metrics = createMetrics();
   let hints: HintConsumer | undefined;
+  let publisher: HintPublisher | undefined;
   if (config.REDIS_URL !== undefined) {
     if ((await checkRedis(config.REDIS_URL)) === 'unreachable') {
       logger.warn('Redis cannot be reached; work is found by polling PostgreSQL until it can');
     }
-    hints = createBullConsumer({
+    const options = {
       url: config.REDIS_URL,
       prefix: config.HINT_PREFIX,
       highWater: config.HINT_HIGH_WATER,
-      concurrency: config.WORKER_CONCURRENCY,
       metrics,
-      onError: (error) => logger.warn({ err: error }, 'Redis failed'),
-    });
+      onError: (error: Error) => logger.warn({ err: error }, 'Redis failed'),
+    };
+    hints = createBullConsumer({ ...options, concurrency: config.WORKER_CONCURRENCY });
+    publisher = createBullPublisher(options);
   }
-  const worker = await startWorker({ config, logger, metrics, hints });
+  const worker = await startWorker({
+    config,
+    logger,
+    metrics,
+    hints,
+    ...(publisher === undefined ? {} : { announce: publisher.publish }),
+  });
   worker.sandboxes
     .then(() => leaveRoot(config, worker, logger))
     .catch((raw: unknown) => {
       logger.fatal({ err: coerceError(raw) }, 'the worker is in an unclear state and ends');
       process.exit(1);
     });
-  stopOnSignals(worker, config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS, (error) =>
+  const stop = async (): Promise<void> => {
+    await worker.stop();
+    await publisher?.close();
+  };
+  stopOnSignals({ stop }, config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS, (error) =>
     logger.error({ err: error }, 'stopping failed'),
   );
 }

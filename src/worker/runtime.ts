@@ -8,7 +8,7 @@ import { openDatabase, type Database, type DatabaseOptions } from '../core/db/da
 import { createEgressClient } from '../core/egress/client.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createFailpoints } from '../core/failpoints.ts';
-import type { HintConsumer } from '../core/hints/types.ts';
+import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
 import { checkStorage } from '../core/startup.ts';
@@ -33,6 +33,8 @@ export interface WorkerOptions {
   readonly metrics: Metrics;
   /** Undefined: nothing carries hints, PostgreSQL is polled. */
   readonly hints: HintConsumer | undefined;
+  /** Tells other workers of what this one gives up; undefined: they find it by themselves. */
+  readonly announce?: HintPublisher['publish'];
   /** Whether runsc may be got from the internet when this machine has none. */
   readonly mayInstallGvisor?: boolean;
 }
@@ -156,6 +158,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     onWaiting: (dueAtMs) => dispatcher.wakeAt(dueAtMs),
     onFree: () => dispatcher.slotFreed(),
     onPassedOver: () => dispatcher.passedOver(),
+    onReleased: ({ id, dispatchNumber }) => options.announce?.([{ executionId: id, dispatchNumber }]),
     passFailpoint,
   });
   const maintenance = createMaintenance({ db, clock, metrics, logger, dedupeWindowMs: config.DEDUPE_WINDOW });

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { coerceError } from '../errors/app-error.ts';
@@ -8,6 +9,8 @@ import type { Hint, HintConsumer, HintPublisher } from './types.ts';
 const QUEUE = 'hints';
 const MAX_BULK = 500;
 const DEPTH_CHECK_MS = 1000;
+/** A consumer that stops waits this long for hints in hand, which in turn wait for a slot at most half a second. */
+const STOP_PATIENCE_MS = 2000;
 
 export interface BullHintsOptions {
   readonly url: string;
@@ -33,11 +36,10 @@ export function createBullPublisher(options: BullHintsOptions): HintPublisher {
   });
   queue.on('error', options.onError);
   let waiting: Hint[] = [];
-  let flushing = false;
+  let flushing: Promise<void> | undefined;
   let depth = 0;
 
   const flush = async (): Promise<void> => {
-    flushing = true;
     while (waiting.length > 0) {
       const batch = waiting.slice(0, MAX_BULK);
       waiting = waiting.slice(MAX_BULK);
@@ -57,7 +59,7 @@ export function createBullPublisher(options: BullHintsOptions): HintPublisher {
         options.onError(coerceError(raw));
       }
     }
-    flushing = false;
+    flushing = undefined;
   };
 
   const timer = setInterval(() => {
@@ -76,11 +78,12 @@ export function createBullPublisher(options: BullHintsOptions): HintPublisher {
         return;
       }
       waiting.push(...hints);
-      if (!flushing) void flush();
+      flushing ??= flush();
     },
     healthy: () => link.healthy() && depth < options.highWater,
     async close() {
       clearInterval(timer);
+      await flushing; // each of its commands has a time-out
       link.close();
       await queue.close().catch(() => {}); // the connection is ours and closed already
     },
@@ -119,9 +122,11 @@ export function createBullConsumer(
     },
     healthy: () => health.healthy(),
     async stop() {
+      // Hints that were taken are offered, lest what they stand for waits for a dispatcher's next look. Without Redis there
+      // is no end of waiting for it.
+      const closed = worker?.close(!health.healthy()).catch(options.onError);
+      await Promise.race([closed, delay(STOP_PATIENCE_MS, undefined, { ref: false })]);
       health.close();
-      // `true`: do not wait for hints in hand; the dispatcher finds what they stood for.
-      await worker?.close(true).catch(options.onError);
       connection?.disconnect();
     },
   };

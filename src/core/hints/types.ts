@@ -7,7 +7,7 @@ export interface Hint {
 
 export interface HintPublisher {
   /** Never throws and never waits: what cannot be carried is dropped and counted; the dispatcher finds the rows. */
-  publish(hints: readonly Hint[]): void;
+  readonly publish: (hints: readonly Hint[]) => void;
   /** False while hints are not carried, so that dispatchers poll more often. */
   healthy(): boolean;
   close(): Promise<void>;

@@ -35,6 +35,8 @@ export interface EngineDeps extends RunDeps {
   readonly onFree: () => void;
   /** A hint was dropped, for want of a slot or because its tenant has its share: the execution is still due. */
   readonly onPassedOver: () => void;
+  /** A lease was given up before its execution ended: another worker may go on with it. */
+  readonly onReleased: (claim: Claim) => void;
   readonly passFailpoint: PassFailpoint;
 }
 
@@ -207,6 +209,7 @@ async function runClaim(
   try {
     const result = await work({ ...deps, logger }, claim, abort);
     if (result.type === 'waiting') deps.onWaiting(result.dueAtMs);
+    if (result.type === 'released') deps.onReleased(claim);
     if (result.type === 'fenced')
       logger.warn({ leaseId: claim.leaseId }, 'fenced: the lease is lost, nothing was written');
     if (result.type === 'ended') {
