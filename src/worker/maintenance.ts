@@ -1,17 +1,20 @@
 import type { DatabaseClock } from '../core/db/clock.ts';
-import { one, type Queryable } from '../core/db/database.ts';
-import { PARTITION_DAYS_AHEAD } from '../core/db/migrate.ts';
+import { one, type Database, type Queryable } from '../core/db/database.ts';
+import { addPartitions, dropOldPartitions, partitionSpanDays } from '../core/db/partitions.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { queueDepth } from '../core/executions/claims.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
+import { purgeDeletedWorkflows } from '../core/workflows/purge.ts';
 
 export interface MaintenanceDeps {
-  readonly db: Queryable;
+  readonly db: Database;
   readonly clock: DatabaseClock;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly dedupeWindowMs: number;
+  /** How long history is kept; undefined: for ever. */
+  readonly retentionMs: number | undefined;
 }
 
 export interface Maintenance {
@@ -25,6 +28,7 @@ const EXPIRED_KEYS_BATCH = 5000;
 /** The chores of a worker. Each is safe to do in several workers at once, and none is waited for by anybody. */
 export function createMaintenance(deps: MaintenanceDeps): Maintenance {
   const { db, metrics } = deps;
+  const stopping = new AbortController();
   const chores: readonly {
     readonly everyMs: number;
     readonly name: string;
@@ -52,11 +56,11 @@ export function createMaintenance(deps: MaintenanceDeps): Maintenance {
       name: 'make partitions',
       everyMs: 3_600_000,
       work: async () => {
-        await db.query(`select millrace_ensure_partitions((now() at time zone 'utc')::date - 1, $1)`, [
-          PARTITION_DAYS_AHEAD + 1,
-        ]);
+        const partitions = await addPartitions(db, partitionSpanDays(deps.retentionMs), stopping.signal);
+        if (partitions.length > 0) deps.logger.info({ partitions }, 'partitions were made ahead');
       },
     },
+    { name: 'drop old history', everyMs: 600_000, work: () => dropOldHistory(deps, stopping.signal) },
     { name: 'look into the default partitions', everyMs: 300_000, work: () => countStrayRows(deps) },
   ];
   const timers: NodeJS.Timeout[] = [];
@@ -64,7 +68,10 @@ export function createMaintenance(deps: MaintenanceDeps): Maintenance {
 
   const run = (name: string, work: () => Promise<void>): void => {
     const done = work()
-      .catch((raw: unknown) => deps.logger.warn({ err: coerceError(raw), chore: name }, 'a chore failed'))
+      .catch((raw: unknown) => {
+        if (stopping.signal.aborted) return;
+        deps.logger.warn({ err: coerceError(raw), chore: name }, 'a chore failed');
+      })
       .finally(() => underWay.delete(done));
     underWay.add(done);
   };
@@ -80,6 +87,7 @@ export function createMaintenance(deps: MaintenanceDeps): Maintenance {
       }
     },
     async stop() {
+      stopping.abort();
       for (const timer of timers.splice(0)) clearInterval(timer);
       await Promise.all(underWay);
     },
@@ -98,6 +106,21 @@ async function forgetOldKeys(db: Queryable, windowMs: number): Promise<void> {
     );
     if ((rowCount ?? 0) < EXPIRED_KEYS_BATCH) return;
   }
+}
+
+/** What is older than retention asks for, as far as nothing needs it that has not ended. */
+async function dropOldHistory(deps: MaintenanceDeps, signal: AbortSignal): Promise<void> {
+  const { db, metrics, logger, retentionMs } = deps;
+  if (retentionMs === undefined) return;
+  const { dropped, kept } = await dropOldPartitions(db, retentionMs, signal);
+  metrics.partitionsDropped.inc(dropped.length);
+  metrics.partitionsOverdue.set(kept.length);
+  if (dropped.length > 0) logger.info({ partitions: dropped }, 'old history was dropped');
+  if (kept.length > 0)
+    logger.debug({ partitions: kept }, 'old history is kept: something in it has not ended');
+  const { workflows, files } = await purgeDeletedWorkflows(db, retentionMs);
+  if (workflows > 0 || files > 0)
+    logger.info({ workflows, files }, 'what deleted workflows left was removed');
 }
 
 /** Rows outside all dated partitions come from an id with a wrong time, or from partitions that were not made. */

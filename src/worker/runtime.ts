@@ -161,7 +161,14 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     onReleased: ({ id, dispatchNumber }) => options.announce?.([{ executionId: id, dispatchNumber }]),
     passFailpoint,
   });
-  const maintenance = createMaintenance({ db, clock, metrics, logger, dedupeWindowMs: config.DEDUPE_WINDOW });
+  const maintenance = createMaintenance({
+    db,
+    clock,
+    metrics,
+    logger,
+    dedupeWindowMs: config.DEDUPE_WINDOW,
+    retentionMs: config.RETENTION,
+  });
 
   let draining = false;
   const admin = createAdminHandler({

@@ -9,6 +9,7 @@ export interface BacklogGuard {
 }
 
 const LOOK_EVERY_MS = 5000;
+const PAUSES_PER_LOOK = 20;
 
 /** Looks every few seconds, off the path of requests; a look that fails leaves the last answer. */
 export function createBacklogGuard(
@@ -19,12 +20,15 @@ export function createBacklogGuard(
   let full = false;
   let timer: NodeJS.Timeout | undefined;
   const look = async (): Promise<void> => {
+    const startedAtMs = performance.now();
     try {
       full = (await queueDepth(db, maxBacklog)).depth >= maxBacklog;
     } catch (raw) {
       onError(raw);
     }
-    if (timer !== undefined) timer = setTimeout(() => void look(), LOOK_EVERY_MS).unref();
+    // A long backlog takes a while to count, so it is counted less often: PostgreSQL is to have time for other things.
+    const pauseMs = Math.max(LOOK_EVERY_MS, (performance.now() - startedAtMs) * PAUSES_PER_LOOK);
+    if (timer !== undefined) timer = setTimeout(() => void look(), pauseMs).unref();
   };
   return {
     isFull: () => full,

@@ -74,7 +74,9 @@ export const statsShape = z.object({
   durationMs: z
     .object({ p50: z.int(), p90: z.int(), p95: z.int(), p99: z.int(), max: z.int() })
     .nullable()
-    .describe('From start to end, of those that have ended; null when none has'),
+    .describe(
+      'From start to end, of those that have ended; of more than 10,000, those of the newest. Null when none has',
+    ),
 });
 
 const toCommon = (execution: ExecutionSummary) => ({

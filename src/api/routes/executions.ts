@@ -2,12 +2,8 @@ import { withTenant } from '../../core/db/database.ts';
 import { makeId } from '../../core/db/ids.ts';
 import { appError } from '../../core/errors/app-error.ts';
 import { cancelExecution, createRetry } from '../../core/executions/lifecycle.ts';
-import {
-  executionStats,
-  getExecution,
-  listExecutions,
-  workflowOfExecution,
-} from '../../core/executions/read.ts';
+import { getExecution, listExecutions, workflowOfExecution } from '../../core/executions/read.ts';
+import { executionStats } from '../../core/executions/stats.ts';
 import { EXECUTION_STATES } from '../../core/executions/status.ts';
 import { z } from '../../core/zod.ts';
 import type { ApiDeps } from '../deps.ts';
@@ -169,7 +165,13 @@ export const executionOperations = (cursors: Cursors): readonly Operation[] => [
     replies: {
       202: { description: 'The new execution', schema: z.object({ executionId: idShape, retryOf: idShape }) },
     },
-    errors: ['execution_not_found', 'execution_not_ended', 'workflow_not_found', 'workflow_disabled'],
+    errors: [
+      'execution_not_found',
+      'execution_not_ended',
+      'delivery_not_replayable',
+      'workflow_not_found',
+      'workflow_disabled',
+    ],
     handle: async ({ db, clock, hints }, { principal, params, body }) => {
       if (!isId(params.id)) throw executionNotFound(params.id);
       const id = makeId(clock.now());

@@ -1,4 +1,4 @@
-import { parseDuration } from '../definition/duration.ts';
+import { DAY_MS, parseDuration } from '../definition/duration.ts';
 import { parseAllowPrivate, type AllowPrivateEntry } from '../egress/addresses.ts';
 import { integerKey, parsedKey } from './key.ts';
 import { commonKeys, databaseKeys, limitKeys, redisKeys, sandboxLimitKeys, secretKeys } from './keys.ts';
@@ -56,5 +56,17 @@ export const workerKeys = {
       return ms;
     },
     { default: '7d' },
+  ),
+  RETENTION: parsedKey<number | undefined>(
+    'How long executions are kept with their steps, logs and deliveries, e.g. 90d: at least, and up to a sixth longer; what has not ended always stays. `off` keeps all',
+    (text) => {
+      if (text === 'off') return undefined;
+      const ms = parseDuration(text);
+      if (ms === undefined || ms < DAY_MS) {
+        throw new Error('must be a duration of at least 1d, such as 30d, or off');
+      }
+      return ms;
+    },
+    { default: '30d' },
   ),
 } as const;

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { appError, errorCodeOf } from '../errors/app-error.ts';
 import type { Queryable } from './database.ts';
+import { PARTITION_DAYS_AHEAD } from './partitions.ts';
 import { SQLSTATE } from './sqlstate.ts';
 
 export interface Migration {
@@ -21,8 +22,6 @@ export interface AppliedMigration {
 
 const DIRECTORY = new URL('./migrations/', import.meta.url);
 const FILE_NAME = /^(\d{6})_([a-z0-9_]+)\.sql$/;
-/** Partitions exist this many days ahead (DESIGN section 4), and yesterday's for clocks that lag. */
-export const PARTITION_DAYS_AHEAD = 8;
 
 /** The migrations of this release, oldest first. A file whose first line is `-- breaking` is a breaking one. */
 export async function readMigrations(): Promise<readonly Migration[]> {

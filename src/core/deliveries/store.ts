@@ -92,6 +92,8 @@ export async function listDeliveries(
   }
   conditions.add('verdict = ?', filter.verdict);
   conditions.add('endpoint_id = ?', filter.endpointId);
+  // An endpoint is of one workflow, by which its deliveries are found.
+  conditions.add('workflow_id = (select workflow_id from endpoint where id = ?)', filter.endpointId);
   addTimeRange(conditions, 'received_at', filter);
   conditions.add('id < ?::uuid', page.beforeId);
   const limit = conditions.value(page.limit);

@@ -194,21 +194,23 @@ function toClaim(row: ClaimRow): Claim {
 }
 
 /**
- * The tenants that have due work, found by jumping from tenant to tenant in the dispatch index (a "loose index scan":
- * one look-up a tenant, however long the backlog).
+ * Each tenant that has live executions with the time when its first one is (or was) due, found by jumping from tenant to
+ * tenant in the dispatch index (a "loose index scan": one look-up a tenant, however long the backlog).
  */
+const FIRST_DUE = `with recursive first_due(tenant_id, due_at) as (
+  (select tenant_id, next_dispatch_at from execution
+    where next_dispatch_at is not null order by tenant_id, next_dispatch_at limit 1)
+  union all
+  select e.tenant_id, e.next_dispatch_at from first_due t cross join lateral (
+    select tenant_id, next_dispatch_at from execution
+    where next_dispatch_at is not null and tenant_id > t.tenant_id order by tenant_id, next_dispatch_at limit 1) e
+)`;
+
+/** The tenants that have due work, those included whose work only another release can do. */
 export async function tenantsWithDueWork(db: Queryable): Promise<readonly string[]> {
   const { rows } = await db.query<{ tenant_id: string }>({
     name: 'tenants-with-due-work',
-    text: `with recursive tenants as (
-      (select tenant_id from execution where next_dispatch_at is not null order by tenant_id limit 1)
-      union all
-      select (select e.tenant_id from execution e
-        where e.next_dispatch_at is not null and e.tenant_id > t.tenant_id order by e.tenant_id limit 1)
-      from tenants t where t.tenant_id is not null
-    )
-    select tenant_id from tenants t where tenant_id is not null
-      and exists (select from execution e where e.tenant_id = t.tenant_id and ${isDue})`,
+    text: `${FIRST_DUE} select tenant_id from first_due where due_at <= now()`,
   });
   return rows.map((row) => row.tenant_id);
 }
@@ -263,20 +265,24 @@ function toLeaseCheck(rows: readonly { id: string; cancelled: boolean }[]): Leas
 
 /** What waits for a worker, for metrics and for shedding. */
 export interface QueueDepth {
-  /** Due and not running; counted up to `cap`, so that a long backlog does not make the count slow. */
+  /** Due executions, those of lost leases included; counted up to `cap`, so that a long backlog does not make the count slow. */
   readonly depth: number;
   /** Age in seconds of the longest due one; 0 when nothing is due. */
   readonly oldestAgeS: number;
 }
 
+/** Reads at most `cap` entries of the dispatch index, and one for each tenant that has work. */
 export async function queueDepth(db: Queryable | Database, cap: number): Promise<QueueDepth> {
   const row = one(
     await db.query<{ depth: number; oldest_s: number }>({
       name: 'queue-depth',
-      text: `select (select count(*) from (
-            select from execution where next_dispatch_at <= now() and state <> 'running' limit $1) due)::int as depth,
-          coalesce(extract(epoch from now() - (
-            select min(next_dispatch_at) from execution where next_dispatch_at <= now())), 0)::float8 as oldest_s`,
+      text: `${FIRST_DUE},
+        tenants as materialized (select tenant_id, due_at from first_due where due_at <= now())
+        select (select count(*) from (
+            select from tenants t cross join lateral (
+              select from execution e where e.tenant_id = t.tenant_id and e.next_dispatch_at <= now() limit $1) of_tenant
+            limit $1) due)::int as depth,
+          coalesce(extract(epoch from now() - (select min(due_at) from tenants)), 0)::float8 as oldest_s`,
       values: [cap],
     }),
   );

@@ -90,14 +90,23 @@ export interface RetryRequest {
 /**
  * Queues a new execution that repeats an ended one and is linked to it.
  *
- * @throws AppError `execution_not_found`, `execution_not_ended`
+ * @throws AppError `execution_not_found`, `execution_not_ended`; `delivery_not_replayable` when its request is kept no more
  */
 export async function createRetry(db: Queryable, request: RetryRequest): Promise<void> {
   const original = maybeOne(
-    await db.query<{ state: ExecutionState }>(`select state from execution where id = $1`, [request.of]),
+    await db.query<{ state: ExecutionState; delivery_id: string | null; is_expired: boolean }>(
+      `select e.state, e.delivery_id, e.delivery_id is not null and d.id is null as is_expired
+       from execution e left join delivery d on d.id = e.delivery_id where e.id = $1`,
+      [request.of],
+    ),
   );
   if (original === undefined) throw appError('execution_not_found', { args: [request.of] });
   if (!isTerminal(original.state)) throw appError('execution_not_ended', { args: [request.of] });
+  if (original.is_expired) {
+    throw appError('delivery_not_replayable', {
+      args: [original.delivery_id ?? '', 'it is older than RETENTION and gone'],
+    });
+  }
   await db.query(
     `insert into execution (id, tenant_id, workflow_id, version, format, state, trigger_type, trigger_name, delivery_id, input, traceparent, retry_of, retry_from, next_dispatch_at)
      select $1, tenant_id, workflow_id, coalesce($3, version), $4, 'queued', trigger_type, trigger_name, delivery_id, input, traceparent, id, $5, now()

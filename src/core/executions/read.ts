@@ -1,5 +1,5 @@
 import { createConditions } from '../db/conditions.ts';
-import { maybeOne, one, type Queryable } from '../db/database.ts';
+import { maybeOne, type Queryable } from '../db/database.ts';
 import { STEP_KINDS } from '../definition/types.ts';
 import { manualTrigger, storedBody, webhookTrigger, type TriggerValue } from '../deliveries/trigger.ts';
 import { isRecord, type JsonObject, type JsonValue } from '../json.ts';
@@ -11,13 +11,7 @@ import {
   type StepProgress,
   type StepRun,
 } from './journal.ts';
-import {
-  EXECUTION_STATES,
-  isStepTerminal,
-  isTerminal,
-  type ExecutionState,
-  type StepState,
-} from './status.ts';
+import { isStepTerminal, isTerminal, type ExecutionState, type StepState } from './status.ts';
 
 /** An execution as a list shows it. */
 export interface ExecutionSummary {
@@ -310,57 +304,6 @@ const parseStored = (text: string | null): JsonValue =>
 
 /** An `error` column; written by the engine, so it has this shape. */
 const parseError = (text: string | null): RecordedError | null => parseStored(text) as RecordedError | null;
-
-export interface ExecutionStats {
-  readonly total: number;
-  readonly counts: Readonly<Record<ExecutionState, number>>;
-  /** From start to end, of those that have ended; null when none has. */
-  readonly durationMs: DurationStats | null;
-}
-
-export interface DurationStats {
-  readonly p50: number;
-  readonly p90: number;
-  readonly p95: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-interface StatsRow extends Record<ExecutionState, number> {
-  readonly percentiles: readonly number[] | null;
-  readonly longest: number | null;
-}
-
-/** @param db within a tenant */
-export async function executionStats(db: Queryable, filter: ExecutionFilter): Promise<ExecutionStats> {
-  const conditions = await filterConditions(db, filter);
-  if (conditions === undefined) return toStats(undefined);
-  const counts = EXECUTION_STATES.map((state) => `count(*) filter (where state = '${state}') as ${state}`);
-  const duration = `(extract(epoch from finished_at - started_at) * 1000)::float8`;
-  const row = one(
-    await db.query<StatsRow>(
-      `select ${counts.join(', ')}, max(${duration}) as longest,
-         percentile_cont(array[0.5, 0.9, 0.95, 0.99]) within group (order by ${duration})
-           filter (where finished_at is not null and started_at is not null) as percentiles
-       from execution ${conditions.where()}`,
-      [...conditions.values],
-    ),
-  );
-  return toStats(row);
-}
-
-function toStats(row: StatsRow | undefined): ExecutionStats {
-  const counts = Object.fromEntries(EXECUTION_STATES.map((state) => [state, row?.[state] ?? 0]));
-  const [p50, p90, p95, p99] = (row?.percentiles ?? []).map((ms) => Math.round(ms));
-  return {
-    total: Object.values(counts).reduce((sum, count) => sum + count, 0),
-    counts: counts as Record<ExecutionState, number>, // one entry for each state
-    durationMs:
-      p50 === undefined || p90 === undefined || p95 === undefined || p99 === undefined
-        ? null
-        : { p50, p90, p95, p99, max: Math.round(row?.longest ?? 0) },
-  };
-}
 
 /** The workflow of an execution, as it is now. */
 export interface WorkflowOfExecution {

@@ -52,6 +52,14 @@ export function createMetrics() {
       'default_partition_rows',
       'Rows outside all dated partitions; anything but 0 wants a look',
     ),
+    partitionsDropped: counter(
+      'partitions_dropped_total',
+      'Partitions of history that were older than RETENTION and were dropped',
+    ),
+    partitionsOverdue: gauge(
+      'partitions_overdue',
+      'Partitions older than RETENTION that are kept because something in them has not ended',
+    ),
     clockSkew: gauge('clock_skew_seconds', 'How far this process’s clock is ahead of the database’s'),
     sandboxClaim: histogram(
       'sandbox_claim_seconds',

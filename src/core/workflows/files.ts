@@ -89,11 +89,16 @@ const packProgram = (
 const mapValues = (object: JsonObject, map: (value: JsonValue) => JsonValue): JsonObject =>
   Object.fromEntries(Object.entries(object).map(([key, value]) => [key, map(value)]));
 
+/** The advisory lock on the contents of the tenant `$1`: shared to use them, exclusive to remove some. */
+export const FILES_LOCK = `hashtext('workflow_file'), hashtext($1::text)`;
+
 /** Stores contents that the tenant does not have yet. */
 export async function insertContents(db: Queryable, tenantId: string, contents: Contents): Promise<void> {
   // In order of their keys, so that two that store the same wait for each other, not in a circle.
   const keys = [...contents.keys()].sort();
   if (keys.length === 0) return;
+  // Until the version that needs them is committed, nobody removes what is there.
+  await db.query(`select pg_advisory_xact_lock_shared(${FILES_LOCK})`, [tenantId]);
   const { rows } = await db.query<{ sha256: Buffer }>(
     `select sha256 from workflow_file where tenant_id = $1 and sha256 = any($2::bytea[])`,
     [tenantId, keys.map((key) => Buffer.from(key, 'hex'))],
