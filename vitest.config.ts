@@ -16,7 +16,12 @@ export default defineConfig({
         test: {
           globalSetup,
           name: 'unit',
-          include: ['src/**/*.test.ts', 'test/structure/**/*.test.ts', 'test/support/**/*.test.ts'],
+          include: [
+            'src/**/*.test.ts',
+            'test/structure/**/*.test.ts',
+            'test/support/**/*.test.ts',
+            'test/kubernetes/**/*.test.ts',
+          ],
           sequence: { groupOrder: 0 },
         },
       },

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import {
+  matches,
+  renderEnvironment,
+  renderEverything,
+  renderWith,
+  workloadsOf,
+} from '../support/manifests.ts';
+
+const everything = renderEverything();
+
+describe('components', () => {
+  it('External Secrets make the Secret that pods name, from a store that is there', async () => {
+    const production = await renderEnvironment('production');
+    const { spec } = production.one('ExternalSecret');
+    expect(spec.target.name).toBe('prod-millrace-secrets');
+    expect(production.one('SecretStore').metadata.name).toBe(spec.secretStoreRef.name);
+    const needed = new Set(
+      workloadsOf(production).flatMap(({ spec: { template } }) =>
+        (template.spec.volumes ?? []).flatMap(({ secret }) => secret?.items?.map(({ key }) => key) ?? []),
+      ),
+    );
+    expect(spec.data.map(({ secretKey }) => secretKey).sort()).toEqual([...needed].sort());
+    expect(new Set(spec.data.map(({ remoteRef }) => remoteRef.key))).toEqual(new Set(['prod-millrace']));
+  });
+
+  it.each(['gcp', 'aws', 'vault'])(
+    'the store of %s signs in as a ServiceAccount that is there and runs nothing',
+    async (store) => {
+      const rendered = await renderWith('staging', {
+        platform: ['external-secrets', `external-secrets/${store}`],
+      });
+      const { provider } = rendered.one('SecretStore').spec;
+      const [, name] = /"serviceAccountRef":\{"name":"([^"]+)"/.exec(JSON.stringify(provider))!;
+      expect(rendered.one('ServiceAccount', name).metadata.name).toBe('staging-millrace-secrets');
+      for (const { spec } of workloadsOf(rendered))
+        expect(spec.template.spec.serviceAccountName).not.toBe(name);
+    },
+  );
+
+  it('a SealedSecret opens to the Secret that pods name', async () => {
+    const sealed = `
+apiVersion: bitnami.com/v1alpha1
+kind: SealedSecret
+metadata: { name: millrace-secrets }
+spec:
+  encryptedData: { database-url: AgBy }
+  template: { metadata: { name: millrace-secrets } }
+`;
+    const rendered = await renderWith('staging', {
+      platform: ['sealed-secrets'],
+      resources: { 'sealed-secret.yaml': sealed },
+    });
+    const { metadata, spec } = rendered.one('SealedSecret');
+    expect([metadata.name, metadata.namespace, spec.template.metadata.name]).toEqual([
+      'staging-millrace-secrets',
+      'millrace-staging',
+      'staging-millrace-secrets',
+    ]);
+  });
+
+  it('KEDA takes over the autoscaler of the workers, with its triggers and those of the queue', async () => {
+    const rendered = await everything;
+    expect(rendered.of('HorizontalPodAutoscaler').map(({ metadata }) => metadata.name)).toEqual([
+      'staging-millrace-api-hpa',
+    ]);
+    const { spec } = rendered.one('ScaledObject');
+    expect(rendered.one('Deployment', spec.scaleTargetRef.name).metadata.labels).toHaveProperty(
+      ['app.kubernetes.io/component'],
+      'worker',
+    );
+    expect(spec.advanced.horizontalPodAutoscalerConfig.name).toBe('staging-millrace-worker-hpa');
+    expect([spec.minReplicaCount, spec.maxReplicaCount]).toEqual([2, 10]);
+    expect(spec.triggers.map(({ type, metricType }) => `${type} ${metricType}`)).toEqual([
+      'metrics-api Value',
+      'metrics-api AverageValue',
+      'cpu Utilization',
+      'memory Utilization',
+    ]);
+    const service = rendered.one('Service', 'staging-millrace-worker');
+    for (const { metadata } of spec.triggers.filter(({ type }) => type === 'metrics-api')) {
+      expect(metadata['url']).toBe(
+        `http://${service.metadata.name}.${service.metadata.namespace}.svc:${service.spec.ports[0]!.port}/metrics`,
+      );
+    }
+  });
+
+  it('the Gateway API serves the same hosts and paths instead of the Ingresses', async () => {
+    const rendered = await everything;
+    expect(rendered.of('Ingress')).toEqual([]);
+    const { metadata, spec } = rendered.one('Gateway');
+    const routes = rendered.of('HTTPRoute').map((route) => {
+      const [parent] = route.spec.parentRefs;
+      expect(parent!.name).toBe(metadata.name);
+      expect(spec.listeners.find(({ name }) => name === parent!.sectionName)!.hostname).toBe(
+        route.spec.hostnames[0],
+      );
+      const [rule] = route.spec.rules;
+      const ports = rendered.one('Service', rule!.backendRefs[0]!.name).spec.ports.map(({ port }) => port);
+      expect(ports).toContain(rule!.backendRefs[0]!.port);
+      return `${route.spec.hostnames[0]} ${rule!.matches[0]!.path.value}`;
+    });
+    expect(routes).toEqual([
+      'api.staging.millrace.example /api/',
+      'webhooks.staging.millrace.example /hooks/',
+    ]);
+  });
+
+  it('ServiceMonitors find Services, and ports that they have', async () => {
+    const rendered = await everything;
+    const found = rendered.of('ServiceMonitor').map(({ spec }) => {
+      const services = rendered
+        .of('Service')
+        .filter(({ metadata }) => matches(spec.selector, metadata.labels ?? {}));
+      expect(services).toHaveLength(1);
+      expect(services[0]!.spec.ports.map(({ name }) => name)).toContain(spec.endpoints[0]!.port);
+      return services[0]!.metadata.name;
+    });
+    expect(found).toEqual(['staging-millrace-api', 'staging-millrace-worker']);
+  });
+
+  it('nodeport opens 30080, and gke-sandbox changes the handler alone', async () => {
+    const rendered = await everything;
+    const { spec } = rendered.one('Service', 'staging-millrace-api');
+    expect([spec.type, spec.ports[0]!.nodePort]).toEqual(['NodePort', 30_080]);
+    const { handler, metadata, scheduling } = rendered.one('RuntimeClass');
+    expect([metadata.name, handler]).toEqual(['gvisor', 'gvisor']);
+    expect(JSON.stringify(scheduling)).toContain('sandbox.gke.io/runtime');
+  });
+
+  it('give rights by verb and resource, to Prometheus alone', async () => {
+    const rendered = await everything;
+    expect(rendered.of('ClusterRole')).toEqual([]);
+    expect(rendered.of('Role').map(({ metadata, rules }) => [metadata.name, rules])).toEqual([
+      [
+        'staging-millrace-prometheus',
+        [
+          { apiGroups: [''], resources: ['services', 'endpoints', 'pods'], verbs: ['get', 'list', 'watch'] },
+          { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['get', 'list', 'watch'] },
+        ],
+      ],
+    ]);
+    expect(rendered.one('RoleBinding').roleRef.name).toBe('staging-millrace-prometheus');
+  });
+});

@@ -1,0 +1,148 @@
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { PROJECT_ROOT } from '../support/processes.ts';
+import { makeTempDirectory } from '../support/temp-directory.ts';
+import { ENVIRONMENTS, renderEnvironment, renderEverything, renderWith, tool } from '../support/manifests.ts';
+
+const run = promisify(execFile);
+const SCHEMAS = join(PROJECT_ROOT, 'test/kubernetes/schemas');
+
+async function fileOf(text: string): Promise<string> {
+  const file = join(await makeTempDirectory(), 'manifests.yaml');
+  await writeFile(file, text);
+  return file;
+}
+
+interface Conformity {
+  readonly summary: { readonly valid: number; readonly invalid: number; readonly skipped: number };
+  readonly resources: readonly { readonly name: string; readonly msg: string }[];
+}
+
+/** What kubeconform says; it exits with 1 where something is invalid. */
+async function conformity(text: string, version: string): Promise<Conformity> {
+  const locations = [version, 'custom'].flatMap((folder) => [
+    '-schema-location',
+    `${SCHEMAS}/${folder}/{{.ResourceKind}}{{.KindSuffix}}.json`,
+  ]);
+  const args = ['-strict', '-summary', '-output', 'json', ...locations, await fileOf(text)];
+  const { stdout } = await run(tool('kubeconform'), args).catch(
+    (raw: unknown) => raw as { readonly stdout: string },
+  );
+  return JSON.parse(stdout) as Conformity;
+}
+
+const VERSIONS = ['v1.30', 'v1.34'] as const;
+const RENDERED = [
+  ...ENVIRONMENTS.map((name) => [name, () => renderEnvironment(name)] as const),
+  ['staging with every component', renderEverything] as const,
+  [
+    'staging with Vault',
+    () => renderWith('staging', { platform: ['external-secrets', 'external-secrets/vault'] }),
+  ] as const,
+];
+
+describe.each(VERSIONS)('the schemas of Kubernetes %s', (version) => {
+  it.each(RENDERED)('know all of %s', async (_, make) => {
+    const rendered = await make();
+
+    const { summary, resources } = await conformity(rendered.text, version);
+
+    expect(resources).toEqual([]);
+    expect(summary).toMatchObject({ valid: rendered.all.length, invalid: 0, skipped: 0 });
+  });
+
+  it.each([
+    ['a misspelt field', 'automountServiceAccountToken: false', 'autoMountServiceAccountToken: false'],
+    [
+      'a field of the wrong type',
+      'terminationGracePeriodSeconds: 330',
+      'terminationGracePeriodSeconds: soon',
+    ],
+    ['a version that is gone', 'apiVersion: policy/v1\n', 'apiVersion: policy/v1beta1\n'],
+  ])('find %s', async (_, right, wrong) => {
+    const { text } = await renderEnvironment('production');
+    expect(text).toContain(right);
+
+    const { resources } = await conformity(text.replaceAll(right, wrong), version);
+
+    expect(resources.length).toBeGreaterThan(0);
+  });
+});
+
+interface Score {
+  /** Kind, version, namespace and name, with slashes. */
+  readonly object_name: string;
+  readonly checks: readonly {
+    readonly check: { readonly id: string };
+    readonly grade: number;
+    readonly skipped: boolean;
+  }[];
+}
+
+/** Grades below this are warnings and worse. */
+const PASSED = 7;
+
+async function findings(text: string): Promise<readonly string[]> {
+  const optional = ['container-seccomp-profile', 'container-ports-check'];
+  const args = [
+    'score',
+    '--kubernetes-version=v1.30',
+    '--output-format=json',
+    ...optional.flatMap((name) => ['--enable-optional-test', name]),
+    // Pulling anew each time would bind every start to the registry; images are named by digest, or loaded by hand.
+    '--ignore-test=container-image-pull-policy',
+    await fileOf(text),
+  ];
+  const { stdout } = await run(tool('kube-score'), args, { maxBuffer: 16 * 1024 * 1024 }).catch(
+    (raw: unknown) => raw as { readonly stdout: string },
+  );
+  return (JSON.parse(stdout) as readonly Score[])
+    .flatMap(({ object_name: name, checks }) =>
+      checks
+        .filter(({ grade, skipped }) => !skipped && grade < PASSED)
+        .map(({ check }) => `${name.split('/').at(-1)}: ${check.id}`),
+    )
+    .sort();
+}
+
+/** The policy holds before there is a pod. */
+const noRunnerYet = (prefix: string): string => `${prefix}-runner-default-deny: networkpolicy-targets-pod`;
+/** The official images have a user of their own below 10000, and one of each is enough at a desk. */
+const single = (name: string): readonly string[] => [
+  `${name}: container-security-context-user-group-id`,
+  `${name}: statefulset-has-host-podantiaffinity`,
+  `${name}: statefulset-has-poddisruptionbudget`,
+];
+
+describe('kube-score', () => {
+  it.each([
+    ['production', [noRunnerYet('prod')]],
+    ['staging', [noRunnerYet('staging')]],
+    [
+      'development',
+      [
+        noRunnerYet('dev'),
+        ...['dev-millrace-api', 'dev-millrace-worker'].flatMap((name) => [
+          `${name}: deployment-has-poddisruptionbudget`,
+          `${name}: deployment-replicas`,
+        ]),
+        ...single('dev-millrace-postgres'),
+        ...single('dev-millrace-redis'),
+      ],
+    ],
+  ] as const)('finds in %s what is meant to be so, and nothing else', async (environment, meant) => {
+    const { text } = await renderEnvironment(environment);
+    expect(await findings(text)).toEqual([...meant].sort());
+  });
+
+  it('finds a container that may write to its root', async () => {
+    const { text } = await renderEnvironment('production');
+    const worse = text.replaceAll('readOnlyRootFilesystem: true', 'readOnlyRootFilesystem: false');
+    expect(await findings(worse)).toContain(
+      'prod-millrace-api: container-security-context-readonlyrootfilesystem',
+    );
+  });
+});

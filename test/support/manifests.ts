@@ -1,0 +1,343 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parse, parseAllDocuments, stringify } from 'yaml';
+import { PROJECT_ROOT } from './processes.ts';
+
+const run = promisify(execFile);
+
+export const ENVIRONMENTS = ['development', 'staging', 'production'] as const;
+export type Environment = (typeof ENVIRONMENTS)[number];
+export const MANIFESTS = join(PROJECT_ROOT, 'deployments/kubernetes');
+
+/** Which prefix and namespaces belong to an environment. */
+export const PREFIX: Readonly<Record<Environment, string>> = {
+  development: 'dev',
+  staging: 'staging',
+  production: 'prod',
+};
+
+type Labels = Readonly<Record<string, string>>;
+
+export interface LabelSelector {
+  readonly matchLabels?: Labels;
+  readonly matchExpressions?: readonly {
+    readonly key: string;
+    readonly operator: 'In';
+    readonly values: readonly string[];
+  }[];
+}
+
+export interface EnvironmentVariable {
+  readonly name: string;
+  readonly value?: string;
+  readonly valueFrom?: {
+    readonly configMapKeyRef?: { readonly name: string; readonly key: string };
+    readonly secretKeyRef?: { readonly name: string; readonly key: string; readonly optional?: boolean };
+  };
+}
+
+interface Probe {
+  readonly httpGet?: { readonly path: string; readonly port: string };
+}
+
+export interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly command?: readonly string[];
+  readonly args?: readonly string[];
+  readonly env?: readonly EnvironmentVariable[];
+  readonly envFrom?: unknown;
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly startupProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly lifecycle?: { readonly preStop?: { readonly sleep?: { readonly seconds: number } } };
+  readonly resources?: Readonly<Record<'requests' | 'limits', Readonly<Record<string, string>>>>;
+  readonly securityContext?: Readonly<Record<string, unknown>>;
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
+}
+
+export interface PodSpec {
+  readonly runtimeClassName?: string;
+  readonly serviceAccountName?: string;
+  readonly automountServiceAccountToken?: boolean;
+  readonly enableServiceLinks?: boolean;
+  readonly terminationGracePeriodSeconds?: number;
+  readonly securityContext?: Readonly<Record<string, unknown>>;
+  readonly containers: readonly Container[];
+  readonly initContainers?: readonly Container[];
+  readonly volumes?: readonly {
+    readonly name: string;
+    readonly hostPath?: unknown;
+    readonly secret?: {
+      readonly secretName: string;
+      readonly items?: readonly { readonly key: string; readonly path: string }[];
+    };
+  }[];
+}
+
+interface Meta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly labels?: Labels;
+  readonly annotations?: Labels;
+}
+
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: Meta;
+}
+
+export interface Workload extends Manifest {
+  readonly spec: {
+    readonly replicas?: number;
+    readonly selector?: LabelSelector;
+    readonly strategy?: { readonly rollingUpdate?: { readonly maxSurge: number } };
+    readonly template: { readonly metadata: { readonly labels: Labels }; readonly spec: PodSpec };
+  };
+}
+
+export interface Peer {
+  readonly podSelector?: LabelSelector;
+  readonly namespaceSelector?: LabelSelector;
+  readonly ipBlock?: { readonly cidr: string; readonly except?: readonly string[] };
+}
+export interface Rule {
+  readonly from?: readonly Peer[];
+  readonly to?: readonly Peer[];
+  readonly ports?: readonly {
+    readonly protocol: string;
+    readonly port: number | string;
+    readonly endPort?: number;
+  }[];
+}
+
+/** The kinds that tests look into, as far as they look. */
+export interface Kinds {
+  readonly ConfigMap: Manifest & { readonly data: Labels };
+  readonly Deployment: Workload;
+  readonly StatefulSet: Workload;
+  readonly DaemonSet: Workload;
+  readonly Job: Workload;
+  readonly Service: Manifest & {
+    readonly spec: {
+      readonly type?: string;
+      readonly selector: Labels;
+      readonly ports: readonly {
+        readonly name: string;
+        readonly port: number;
+        readonly targetPort: string;
+        readonly nodePort?: number;
+      }[];
+    };
+  };
+  readonly HorizontalPodAutoscaler: Manifest & {
+    readonly spec: {
+      readonly scaleTargetRef: { readonly kind: string; readonly name: string };
+      readonly minReplicas: number;
+      readonly maxReplicas: number;
+      readonly metrics: readonly {
+        readonly resource: {
+          readonly name: string;
+          readonly target: { readonly averageUtilization: number };
+        };
+      }[];
+    };
+  };
+  readonly PodDisruptionBudget: Manifest & {
+    readonly spec: { readonly minAvailable: number; readonly selector: LabelSelector };
+  };
+  readonly Ingress: Manifest & {
+    readonly spec: {
+      readonly tls?: readonly { readonly hosts: readonly string[]; readonly secretName: string }[];
+      readonly rules: readonly {
+        readonly host: string;
+        readonly http: {
+          readonly paths: readonly {
+            readonly path: string;
+            readonly backend: {
+              readonly service: { readonly name: string; readonly port: { readonly name: string } };
+            };
+          }[];
+        };
+      }[];
+    };
+  };
+  readonly NetworkPolicy: Manifest & {
+    readonly spec: {
+      readonly podSelector: LabelSelector;
+      readonly policyTypes: readonly ('Ingress' | 'Egress')[];
+      readonly ingress?: readonly Rule[];
+      readonly egress?: readonly Rule[];
+    };
+  };
+  readonly Namespace: Manifest;
+  readonly ResourceQuota: Manifest & { readonly spec: { readonly hard: Labels } };
+  readonly Role: Manifest & {
+    readonly rules: readonly Readonly<Record<'apiGroups' | 'resources' | 'verbs', readonly string[]>>[];
+  };
+  readonly ClusterRole: Kinds['Role'];
+  readonly RoleBinding: Manifest & { readonly roleRef: { readonly name: string } };
+  readonly ServiceAccount: Manifest & { readonly automountServiceAccountToken?: boolean };
+  readonly RuntimeClass: Manifest & { readonly handler: string; readonly scheduling?: unknown };
+  readonly ValidatingAdmissionPolicy: Manifest & {
+    readonly spec: {
+      readonly matchConstraints: { readonly namespaceSelector: LabelSelector };
+      readonly variables: readonly { readonly name: string; readonly expression: string }[];
+      readonly validations: readonly { readonly expression: string; readonly message: string }[];
+    };
+  };
+  readonly ValidatingAdmissionPolicyBinding: Manifest & {
+    readonly spec: { readonly policyName: string; readonly validationActions: readonly string[] };
+  };
+  readonly ExternalSecret: Manifest & {
+    readonly spec: {
+      readonly secretStoreRef: { readonly name: string };
+      readonly target: { readonly name: string };
+      readonly data: readonly { readonly secretKey: string; readonly remoteRef: { readonly key: string } }[];
+    };
+  };
+  readonly SecretStore: Manifest & { readonly spec: { readonly provider: unknown } };
+  readonly SealedSecret: Manifest & {
+    readonly spec: { readonly template: { readonly metadata: Meta } };
+  };
+  readonly ScaledObject: Manifest & {
+    readonly spec: {
+      readonly scaleTargetRef: { readonly name: string };
+      readonly minReplicaCount: number;
+      readonly maxReplicaCount: number;
+      readonly advanced: { readonly horizontalPodAutoscalerConfig: { readonly name: string } };
+      readonly triggers: readonly {
+        readonly type: string;
+        readonly metricType: string;
+        readonly metadata: Labels;
+      }[];
+    };
+  };
+  readonly ServiceMonitor: Manifest & {
+    readonly spec: {
+      readonly selector: LabelSelector;
+      readonly endpoints: readonly { readonly port: string; readonly path: string }[];
+    };
+  };
+  readonly HTTPRoute: Manifest & {
+    readonly spec: {
+      readonly hostnames: readonly string[];
+      readonly parentRefs: readonly { readonly name: string; readonly sectionName: string }[];
+      readonly rules: readonly {
+        readonly matches: readonly { readonly path: { readonly value: string } }[];
+        readonly backendRefs: readonly { readonly name: string; readonly port: number }[];
+      }[];
+    };
+  };
+  readonly Gateway: Manifest & {
+    readonly spec: { readonly listeners: readonly { readonly name: string; readonly hostname: string }[] };
+  };
+}
+
+/** What Kustomize makes of a folder. */
+export interface Rendered {
+  readonly text: string;
+  readonly all: readonly Manifest[];
+  of<K extends keyof Kinds>(kind: K): readonly Kinds[K][];
+  /** @throws when there is not exactly one of that name; without a name, of that kind */
+  one<K extends keyof Kinds>(kind: K, name?: string): Kinds[K];
+}
+
+/** Everything that makes pods. */
+export const workloadsOf = (rendered: Rendered): readonly Workload[] =>
+  (['Deployment', 'StatefulSet', 'DaemonSet', 'Job'] as const).flatMap((kind) => rendered.of(kind));
+
+/** A program that scripts/setup-test-machine has built. */
+export const tool = (name: string): string =>
+  join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'millrace/tools', name);
+
+export async function render(folder: string): Promise<Rendered> {
+  const { stdout } = await run(tool('kustomize'), ['build', folder], { maxBuffer: 16 * 1024 * 1024 });
+  const all = parseAllDocuments(stdout).map((document) => document.toJS() as Manifest);
+  const of = <K extends keyof Kinds>(kind: K): readonly Kinds[K][] =>
+    all.filter((one) => one.kind === kind) as unknown as readonly Kinds[K][];
+  return {
+    text: stdout,
+    all,
+    of,
+    one(kind, name) {
+      const found = of(kind).filter((one) => name === undefined || one.metadata.name === name);
+      if (found.length !== 1)
+        throw new Error(`${found.length} objects are ${kind} ${name ?? ''}: one was expected`);
+      return found[0]!;
+    },
+  };
+}
+
+export const renderEnvironment = (environment: Environment): Promise<Rendered> =>
+  render(join(MANIFESTS, 'overlays', environment));
+
+export interface Additions {
+  /** Components for the namespace of the platform. */
+  readonly platform?: readonly string[];
+  /** Components for what all environments share. */
+  readonly cluster?: readonly string[];
+  /** Further files beside the platform's kustomization. */
+  readonly resources?: Readonly<Record<string, string>>;
+}
+
+/** The overlay as somebody has it who has added components as their README says. */
+export async function renderWith(environment: Environment, additions: Additions): Promise<Rendered> {
+  const copy = await mkdtemp(join(tmpdir(), 'millrace-manifests-'));
+  try {
+    await cp(MANIFESTS, copy, { recursive: true });
+    return await renderCopy(copy, environment, additions);
+  } finally {
+    await rm(copy, { recursive: true, force: true });
+  }
+}
+
+async function renderCopy(copy: string, environment: Environment, additions: Additions): Promise<Rendered> {
+  const overlay = join(copy, 'overlays', environment);
+  const platform = join(overlay, 'platform');
+  await extend(
+    platform,
+    'components',
+    (additions.platform ?? []).map((name) => `../../../components/${name}`),
+  );
+  await extend(platform, 'resources', Object.keys(additions.resources ?? {}));
+  for (const [file, text] of Object.entries(additions.resources ?? {})) {
+    await writeFile(join(platform, file), text);
+  }
+  await extend(
+    overlay,
+    'components',
+    (additions.cluster ?? []).map((name) => `../../components/${name}`),
+  );
+  return render(overlay);
+}
+
+async function extend(
+  folder: string,
+  list: 'components' | 'resources',
+  more: readonly string[],
+): Promise<void> {
+  const file = join(folder, 'kustomization.yaml');
+  const kustomization = parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+  const before = (kustomization[list] ?? []) as readonly string[];
+  await writeFile(file, stringify({ ...kustomization, [list]: [...before, ...more] }));
+}
+
+/** Every component that an overlay of somebody may have, in one. */
+export const renderEverything = (): Promise<Rendered> =>
+  renderWith('staging', {
+    platform: ['external-secrets', 'external-secrets/aws', 'gateway-api', 'keda', 'monitoring', 'nodeport'],
+    cluster: ['gke-sandbox', 'gvisor-installer'],
+  });
+
+export function matches(selector: LabelSelector, labels: Labels): boolean {
+  const equal = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);
+  return (
+    equal && (selector.matchExpressions ?? []).every(({ key, values }) => values.includes(labels[key] ?? ''))
+  );
+}
