@@ -25,9 +25,12 @@ export interface EgressClientOptions {
   readonly userAgent?: string;
   /** Default 10 000. */
   readonly connectTimeoutMs?: number;
-  /** Default 64; further requests to the same origin wait. */
+  /** Default 512; further requests to the same origin wait. */
   readonly connectionsPerOrigin?: number;
 }
+
+/** As many executions may wait for one slow service. */
+const DEFAULT_CONNECTIONS_PER_ORIGIN = 512;
 
 /** The one way out of the platform (SECURITY section 4). */
 export function createEgressClient(options: EgressClientOptions): EgressClient {
@@ -39,7 +42,10 @@ export function createEgressClient(options: EgressClientOptions): EgressClient {
       lookup: options.lookup ?? systemLookup,
       lookupTtlMs: options.lookupTtlMs ?? 2000,
     }),
-    pools: createPools({ connectTimeoutMs, connectionsPerOrigin: options.connectionsPerOrigin ?? 64 }),
+    pools: createPools({
+      connectTimeoutMs,
+      connectionsPerOrigin: options.connectionsPerOrigin ?? DEFAULT_CONNECTIONS_PER_ORIGIN,
+    }),
     maxRedirects: options.maxRedirects ?? 5,
     connectTimeoutMs,
     userAgent: options.userAgent ?? 'millrace',

@@ -19,7 +19,7 @@ import type { RunDeps } from './run.ts';
 import { runExecution, type RunResult } from './run-execution.ts';
 import { sortSuspects } from './suspects.ts';
 
-export interface EngineDeps extends RunDeps {
+export interface EngineDeps extends Omit<RunDeps, 'standAside'> {
   /** Claims: losing one in a crash of PostgreSQL is harmless. */
   readonly claimDb: Database;
   readonly db: Database;
@@ -70,16 +70,24 @@ export function createEngine(deps: EngineDeps): Engine {
   let slotWaiters: (() => void)[] = [];
 
   const free = (): number => Math.max(0, slots.free() - reserved);
+  const slotFreed = (): void => {
+    deps.metrics.activeExecutions.set(slots.active());
+    slotWaiters.shift()?.();
+    deps.onFree();
+  };
+  const standAside: RunDeps['standAside'] = (tenantId, bytes) => {
+    const comeBack = slots.standAside(tenantId, bytes);
+    if (comeBack !== undefined) slotFreed();
+    return comeBack;
+  };
 
   const start = (claim: Claim, claimedAtMs: number, work: Work): Promise<void> => {
     slots.take(claim.tenantId);
     const abort = createAbort();
-    const done = runClaim(deps, claim, claimedAtMs, abort, work).finally(() => {
+    const done = runClaim({ ...deps, standAside }, claim, claimedAtMs, abort, work).finally(() => {
       running.delete(claim.leaseId);
       slots.release(claim.tenantId);
-      deps.metrics.activeExecutions.set(slots.active());
-      slotWaiters.shift()?.();
-      deps.onFree();
+      slotFreed();
     });
     running.set(claim.leaseId, { abort, done });
     deps.metrics.activeExecutions.set(slots.active());
@@ -185,12 +193,14 @@ export function createEngine(deps: EngineDeps): Engine {
   };
 }
 
+type WorkDeps = EngineDeps & RunDeps;
+
 /** What is done with a claim while its lease is kept. */
-type Work = (deps: EngineDeps, claim: Claim, abort: Abort) => Promise<RunResult>;
+type Work = (deps: WorkDeps, claim: Claim, abort: Abort) => Promise<RunResult>;
 
 /** Runs one claimed execution to wherever it gets. Never rejects. */
 async function runClaim(
-  deps: EngineDeps,
+  deps: WorkDeps,
   claim: Claim,
   claimedAtMs: number,
   abort: Abort,
@@ -226,7 +236,7 @@ async function runClaim(
   }
 }
 
-async function advanceClaim(deps: EngineDeps, claim: Claim, abort: Abort): Promise<RunResult> {
+async function advanceClaim(deps: WorkDeps, claim: Claim, abort: Abort): Promise<RunResult> {
   let workflow;
   let rows;
   try {

@@ -10,6 +10,7 @@ import { toStepError } from './attempt.ts';
 import { MAX_OUTPUT_BYTES } from './limits.ts';
 import type { Run, RunDeps } from './run.ts';
 import { buildScope } from './scope.ts';
+import { heldBytes, waitsOutside } from './standing-aside.ts';
 import { createTracks, standingOf } from './tracks.ts';
 
 /** How a run left its execution. */
@@ -21,6 +22,8 @@ export type RunResult =
 
 /** How long aborted attempts may take to stop before the run goes on without them. */
 const STOP_WITHIN_MS = 3000;
+/** Answers that come sooner are not worth giving the slot away for. */
+const STAND_ASIDE_AFTER_MS = 250;
 
 /**
  * Advances a claimed execution until it ends, has to wait, or must stop.
@@ -84,12 +87,18 @@ async function advanceUntilDone(run: Run): Promise<RunResult> {
 function nextEvent(run: Run, dueMs: number | undefined): Promise<void> {
   if (run.completed.length > 0 || run.urgent) return Promise.resolve();
   return new Promise((resolve) => {
+    let comeBack: (() => void) | undefined;
+    const asideTimer = setTimeout(() => {
+      if (waitsOutside(run)) comeBack = run.deps.standAside(run.claim.tenantId, heldBytes(run));
+    }, STAND_ASIDE_AFTER_MS);
     const timer =
       dueMs === undefined
         ? undefined
         : setTimeout(() => run.wake(), Math.min(Math.max(0, dueMs - run.deps.now()), 2 ** 31 - 1));
     run.wake = () => {
       clearTimeout(timer);
+      clearTimeout(asideTimer);
+      comeBack?.();
       run.wake = () => {};
       resolve();
     };

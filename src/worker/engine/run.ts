@@ -19,6 +19,8 @@ export interface RunDeps {
   /** In [0, 1), for the jitter of retries. */
   readonly random: () => number;
   readonly metrics: Pick<Metrics, 'stepDuration'>;
+  /** What an execution that only waits for answers from outside asks for; see Slots. */
+  readonly standAside: (tenantId: string, bytes: number) => (() => void) | undefined;
   readonly logger: Logger;
 }
 

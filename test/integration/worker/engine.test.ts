@@ -338,6 +338,35 @@ output: steps.after.output
   });
 });
 
+describe('slots', () => {
+  const CONCURRENCY = 10; // the default
+
+  test('executions that wait for a slow answer keep nobody from starting', async () => {
+    answers.set('/slow', () => ({ delayMs: 4000 }));
+    const slow = await platform.deploy(`
+name: slow
+${webhook}
+steps: [{ id: call, http: { url: "${sink.url}/slow" } }]
+`);
+    const replies = await Promise.all(
+      Array.from({ length: 2 * CONCURRENCY }, () => platform.post(slow.hook, {})),
+    );
+    await expect.poll(() => requests('/slow').length).toBeGreaterThan(CONCURRENCY);
+    const quick = await run(`
+name: quick
+${webhook}
+steps: [{ id: call, http: { url: "${sink.url}/quick" } }]
+`);
+    expect(quick).toMatchObject({ state: 'succeeded' });
+    const first = await platform.call('GET', `/api/v1/executions/${replies[0]!.data.executionId}`);
+    expect(first.data).toMatchObject({ state: 'running' });
+    for (const { data } of replies) {
+      expect(await platform.finished(data.executionId as string)).toMatchObject({ state: 'succeeded' });
+    }
+    expect(requests('/slow')).toHaveLength(2 * CONCURRENCY);
+  });
+});
+
 describe('respond: result', () => {
   const trigger = (extra = '') =>
     `triggers: { hook: { webhook: { verify: { scheme: none }, respond: result${extra} } } }`;
