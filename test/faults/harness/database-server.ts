@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../../src/cli/embedded/postgres.ts';
 import type { Link } from './toxiproxy.ts';
 
@@ -14,6 +16,8 @@ export interface DatabaseServer {
   start(): Promise<void>;
   /** A fast shutdown; nothing happens to a server that has ended. */
   stop(): Promise<void>;
+  /** What it wrote to its log since it was made. */
+  log(): Promise<string>;
 }
 
 /** Makes a server whose data is in `directory`. */
@@ -30,6 +34,8 @@ export interface StagePostgres {
   start(): Promise<void>;
   /** Another server takes its place: leads the wires there. The one before has ended. */
   follow(next: DatabaseServer): Promise<void>;
+  /** What the present server wrote to its log since it was made. */
+  log(): Promise<string>;
 }
 
 /** PostgreSQL from npm, as the embedded platform runs it. */
@@ -54,6 +60,7 @@ export const startEmbeddedServer: StartDatabase = async (directory) => {
       server = await start();
     },
     stop: () => server.stop(),
+    log: () => readFile(join(directory, 'postgres.log'), 'utf8'),
   };
 };
 
@@ -83,6 +90,7 @@ export function wireUp(
       server = next;
       await redirect();
     },
+    log: () => server.log(),
     stop: () => server.stop(),
   };
 }

@@ -18,11 +18,6 @@ const ENVIRONMENT = { PATH: '/usr/bin:/bin', LC_ALL: 'C.UTF-8', TZ: 'UTC', PGPAS
 /** Settings of postgresql.conf, given on the command line. */
 export type Settings = Readonly<Record<string, string | number>>;
 
-export interface DebianPostgres extends DatabaseServer {
-  /** What it wrote to its log since it was made. */
-  log(): Promise<string>;
-}
-
 export interface ClusterOptions {
   /** That its user can reach. */
   readonly directory: string;
@@ -31,6 +26,8 @@ export interface ClusterOptions {
   /** For its log, if not `directory`. */
   readonly logDirectory?: string;
   readonly settings?: Settings;
+  /** Done when it has been stopped, not when it was killed. */
+  readonly afterStop?: () => Promise<void>;
 }
 
 interface Cluster {
@@ -38,10 +35,11 @@ interface Cluster {
   readonly data: string;
   readonly logFile: string;
   readonly settings: Settings;
+  readonly afterStop: () => Promise<void>;
 }
 
 /** Makes an empty cluster and starts it. */
-export async function createDebianPostgres(options: ClusterOptions): Promise<DebianPostgres> {
+export async function createDebianPostgres(options: ClusterOptions): Promise<DatabaseServer> {
   const cluster = await makeCluster(options);
   const passwordFile = `${cluster.logFile}.password`;
   await writeFile(passwordFile, `${PASSWORD}\n`, { mode: 0o644 });
@@ -71,7 +69,7 @@ export async function takeBaseBackup(options: ClusterOptions, port: number): Pro
 }
 
 /** A standby of the server on `port` that calls itself `name`; `pg_promote()` makes a primary of it. */
-export async function startStandby(options: ClusterOptions, port: number): Promise<DebianPostgres> {
+export async function startStandby(options: ClusterOptions, port: number): Promise<DatabaseServer> {
   const settings = {
     ...options.settings,
     primary_conninfo: `${conninfo(port)} application_name=${options.name}`,
@@ -87,7 +85,7 @@ export async function startStandby(options: ClusterOptions, port: number): Promi
 export async function startRestored(
   backup: Cluster,
   options: { readonly archive: string; readonly time: string },
-): Promise<DebianPostgres> {
+): Promise<DatabaseServer> {
   await writeSignal(backup, 'recovery.signal');
   return serve({
     ...backup,
@@ -107,8 +105,11 @@ export async function makeDatabaseDirectory(path: string): Promise<void> {
   if (user !== undefined) await chown(path, user.uid, user.gid);
 }
 
-/** One row of the server's administrator, past every wire. */
-export async function ask<R extends pg.QueryResultRow>(server: DatabaseServer, text: string): Promise<R> {
+/** The first row of a query of the server's administrator, past every wire. */
+export async function ask<R extends pg.QueryResultRow>(
+  server: Pick<DatabaseServer, 'url'>,
+  text: string,
+): Promise<R> {
   const client = new pg.Client({ connectionString: server.url('postgres') });
   client.on('error', () => undefined); // it may be killed meanwhile
   await client.connect();
@@ -133,6 +134,7 @@ async function makeCluster(options: ClusterOptions): Promise<Cluster> {
     data,
     logFile: join(options.logDirectory ?? options.directory, `${options.name}.log`),
     settings: options.settings ?? {},
+    afterStop: options.afterStop ?? (() => Promise.resolve()),
   };
 }
 
@@ -159,11 +161,11 @@ async function run(user: DatabaseUser | undefined, program: string, args: readon
   if (code !== 0) throw new Error(`${program} failed:\n${output}`);
 }
 
-async function serve(cluster: Cluster): Promise<DebianPostgres> {
+async function serve(cluster: Cluster): Promise<DatabaseServer> {
   let { child, port } = await startServer(cluster);
   const url = (database: string): string =>
     `postgres://${SUPERUSER}:${PASSWORD}@127.0.0.1:${port}/${database}`;
-  const server: DebianPostgres = {
+  const server: DatabaseServer = {
     get pid() {
       return child.pid!; // it was started
     },
@@ -182,7 +184,10 @@ async function serve(cluster: Cluster): Promise<DebianPostgres> {
     async start() {
       ({ child, port } = await startServer(cluster));
     },
-    stop: () => end(child, 'SIGINT'),
+    async stop() {
+      await end(child, 'SIGINT');
+      await cluster.afterStop();
+    },
     log: () => readFile(cluster.logFile, 'utf8'),
   };
   return server;

@@ -8,10 +8,6 @@ const run = promisify(execFile);
 /** A file system of its own that can be filled up. */
 export interface SmallDisk {
   readonly path: string;
-  /** Takes all the space there is. @returns the bytes it took */
-  fill(): Promise<number>;
-  /** Gives it back. */
-  free(): Promise<void>;
   unmount(): Promise<void>;
 }
 
@@ -38,24 +34,30 @@ export async function mountSmallDisk(directory: string, megabytes: number): Prom
   });
   guard.stdin.on('error', () => undefined);
   guard.unref();
-  const filler = join(path, 'filler');
   return {
     path,
-    async fill() {
-      const file = await open(filler, 'w');
-      const { bavail, bsize } = await statfs(path);
-      await file.close();
-      await run('fallocate', ['-l', String(bavail * bsize), filler]).catch(() => fillByWriting(filler));
-      return bavail * bsize;
-    },
-    free: () => rm(filler, { force: true }),
     async unmount() {
+      if (guard.killed) return;
       await run('umount', ['-l', path]);
       guard.kill('SIGKILL');
       await rmdir(path);
     },
   };
 }
+
+const fillerIn = (disk: string): string => join(disk, 'filler');
+
+/** Takes all the space there is. @returns the bytes it took */
+export async function fillDisk(disk: string): Promise<number> {
+  const filler = fillerIn(disk);
+  const { bavail, bsize } = await statfs(disk);
+  const bytes = bavail * bsize;
+  await run('fallocate', ['-l', String(bytes), filler]).catch(() => fillByWriting(filler));
+  return bytes;
+}
+
+/** Gives it back. */
+export const freeDisk = (disk: string): Promise<void> => rm(fillerIn(disk), { force: true });
 
 /** Somebody took a page between the question and the answer: writes until nothing is left. */
 async function fillByWriting(path: string): Promise<void> {

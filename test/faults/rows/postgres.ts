@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { waitFor } from '../../support/wait-for.ts';
+import { createDebianPostgres } from '../harness/debian-postgres.ts';
 import { answersOf, assertAnswers, assertRefused, duringOutage, recovered } from '../harness/outage.ts';
 import type { FaultGroup } from '../harness/row.ts';
+import { fillDisk, freeDisk, mountSmallDisk } from '../harness/small-disk.ts';
 
 /** PostgreSQL is the only truth: while it is away nothing is accepted, and what was accepted comes back with it. */
 export const postgresGroup: FaultGroup = {
@@ -68,6 +71,75 @@ export const postgresGroup: FaultGroup = {
     },
   ],
 };
+
+/** Enough for a cluster, its log and some minutes of load. */
+const DISK_MB = 512;
+
+/** A PostgreSQL whose disk can be filled up. */
+export const diskGroup: FaultGroup = {
+  name: 'PostgreSQL on a small disk',
+  stage: {
+    workers: 2,
+    async database(directory) {
+      const disk = await mountSmallDisk(directory, DISK_MB);
+      try {
+        return await createDebianPostgres({
+          directory: disk.path,
+          name: 'primary',
+          logDirectory: directory,
+          settings: { min_wal_size: '32MB', max_wal_size: '64MB' },
+          afterStop: () => disk.unmount(),
+        });
+      } catch (error) {
+        await disk.unmount();
+        throw error;
+      }
+    },
+  },
+  rows: [
+    {
+      id: 'R23',
+      fault: 'PostgreSQL’s disk full',
+      during: '503',
+      after: 'recovers after space is freed',
+      closedBy: 'only a known commit is answered 202; workers repeat journal writes until the lease is gone',
+      claimsMayVanish: true,
+      async run({ stage, load }) {
+        const disk = join(stage.directory, 'disk');
+        const bytes = await fillDisk(disk);
+        await waitFor(() => load.sent.at(-1)?.answer === 503, {
+          timeoutMs: 60_000,
+          what: 'a request to be refused',
+        });
+        const span = await duringOutage(load, () => delay(4000));
+        assertAnswers(span, ['202', '503']);
+        assertRefused(span);
+        await freeDisk(disk);
+        // It may have had to end: a write-ahead log that cannot be written is a reason to. Whoever watches over it starts it.
+        const hadEnded = !isRunning(stage.postgres.pid);
+        if (hadEnded) await stage.postgres.start();
+        await recovered(load);
+        const log = await stage.postgres.log();
+        const full = log.match(/No space left on device/g)?.length ?? 0;
+        const panics = log.match(/PANIC:/g)?.length ?? 0;
+        assert.ok(full > 0, 'PostgreSQL never said that its disk was full');
+        return [
+          `${Math.round(bytes / 1024 ** 2)} MiB filled, "No space left on device" ${full} times, ${panics} panics` +
+            (hadEnded ? ', PostgreSQL ended and was started again' : ''),
+          answersOf(span),
+        ];
+      },
+    },
+  ],
+};
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 async function countLostLeases(sql: pg.Pool, endpointId: string): Promise<number | undefined> {
   const { rows } = await sql.query<{ count: number }>(

@@ -1,0 +1,273 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { waitFor } from '../../support/wait-for.ts';
+import type { DatabaseServer } from '../harness/database-server.ts';
+import {
+  ask,
+  createDebianPostgres,
+  makeDatabaseDirectory,
+  startRestored,
+  startStandby,
+  takeBaseBackup,
+} from '../harness/debian-postgres.ts';
+import { createSender } from '../harness/load.ts';
+import { answersOf, assertAnswers, assertRefused, duringOutage, recovered } from '../harness/outage.ts';
+import type { FaultGroup } from '../harness/row.ts';
+import type { Stage } from '../harness/stage.ts';
+
+/** So that the rows need not wait ten seconds for each answer that a missing standby holds up. */
+const QUERY_TIMEOUT_MS = 2000;
+
+/** Standbys and backups, with the oldest PostgreSQL that is supported. */
+export const replicationGroup: FaultGroup = {
+  name: 'PostgreSQL 15 with standbys and backups',
+  stage: {
+    workers: 2,
+    env: { DB_QUERY_TIMEOUT_MS: String(QUERY_TIMEOUT_MS) },
+    database: (directory) =>
+      createDebianPostgres({
+        directory,
+        name: 'primary',
+        settings: { archive_mode: 'on', archive_command: '/bin/true' },
+      }),
+  },
+  rows: [
+    {
+      id: 'R20',
+      fault: 'primary killed, synchronous standby promoted',
+      during: '503 until the standby has taken over',
+      after: 'nothing that was answered 202 is lost',
+      closedBy: 'a commit waits for the standby; leases that it does not know are fenced',
+      claimsMayVanish: true,
+      async run({ stage, load }) {
+        const standby = await addSynchronousStandby(stage);
+        const { pid } = stage.postgres;
+        const before = await timelineOf(standby);
+        const acceptedBefore = load.sent.filter(({ outcome }) => outcome === 'ok').length;
+        const span = await duringOutage(load, async () => {
+          await stage.postgres.kill();
+          await delay(1000); // as long as somebody needs to notice
+          await ask(standby, 'select pg_promote()');
+          await stage.postgres.follow(standby);
+        });
+        assertAnswers(span, ['202', '503']);
+        assertRefused(span);
+        const after = await timelineOf(standby);
+        assert.ok(after > before, `the timeline is still ${after}`);
+        assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+        await recovered(load);
+        return [
+          `primary ${pid} killed after ${acceptedBefore} × 202, standby promoted (timeline ${before} → ${after})`,
+          answersOf(span),
+        ];
+      },
+    },
+    {
+      id: 'R22',
+      fault: 'synchronous standby down',
+      during:
+        '503 after the client’s time-out, also where the wait is cancelled and COMMIT ends with a WARNING',
+      after: 'never a 202 that is not replicated',
+      closedBy:
+        'a commit is waited for or given up, never cancelled; one that came with a WARNING counts as unknown',
+      async run({ stage, load }) {
+        const standby = await addSynchronousStandby(stage);
+        load.pace(0);
+        await load.answered();
+        await standby.kill();
+        let timedOut = 0;
+        let cancelled = 0;
+        let doubted = 0;
+        const span = await duringOutage(load, async () => {
+          await delay(2 * QUERY_TIMEOUT_MS);
+          timedOut = count(stage.api.process.output(), /Query read timeout/g);
+          const doubtedBefore = countDoubted(stage);
+          await waitFor(
+            async () => {
+              cancelled += await cancelWaitingCommits(stage);
+              doubted = countDoubted(stage) - doubtedBefore;
+              return doubted >= 3;
+            },
+            { timeoutMs: 10_000, intervalMs: 250, what: 'commits that end with a WARNING' },
+          );
+        });
+        const unreplicated = await countDeliveries(
+          stage,
+          span.sent.map(({ id }) => id),
+        );
+        assertAnswers(span, ['503']);
+        assertRefused(span);
+        assert.ok(timedOut > 0, 'no commit was given up after the time-out');
+        const warned = count(
+          await stage.postgres.log(),
+          /WARNING: {2}canceling wait for synchronous replication/g,
+        );
+        assert.ok(warned > 0, 'PostgreSQL logged no cancelled wait');
+        assert.ok(unreplicated > 0, 'nothing was committed on the primary alone, so nothing was at stake');
+        await standby.start();
+        await untilSynchronous(stage);
+        await recovered(load);
+        await stage.sql.query('alter system reset synchronous_standby_names');
+        await stage.sql.query('select pg_reload_conf()');
+        await standby.stop();
+        return [
+          `standby ${standby.pid} down`,
+          `${timedOut} commits given up, ${cancelled} waits cancelled, ${warned} WARNINGs, ${doubted} of them to a batch that was waited for`,
+          `${unreplicated} deliveries were on the primary alone, none answered 202`,
+          answersOf(span),
+        ];
+      },
+    },
+    {
+      id: 'R40',
+      fault: 'restore from a backup to a point in time',
+      during: '–',
+      after: 'all that was accepted before it is there; running work resumes',
+      closedBy: 'everything is in PostgreSQL, leases and the journal too; no other store has to match it',
+      async run(scene) {
+        const { stage, load, target } = scene;
+        const name = `restored_${randomUUID().slice(0, 8)}`;
+        const archive = join(stage.directory, `archive_${name}`);
+        await makeDatabaseDirectory(archive);
+        await stage.sql.query(`alter system set archive_command = 'cp %p ${archive}/%f'`);
+        await stage.sql.query('select pg_reload_conf()');
+        const backup = await takeBaseBackup({ directory: stage.directory, name }, stage.postgres.port);
+        const inBackup = load.sent.length;
+        await delay(1000); // what is accepted now is only in the archived log
+
+        const two = new RegExp(`${target.name}/two$`);
+        stage.ledger.delay(two, 3000);
+        await waitFor(() => stage.ledger.pending(two) >= 5, { what: 'steps to be under way' });
+        load.pace(0);
+        await load.answered();
+        await Promise.all(stage.workers.map((worker) => stage.end(worker, 'SIGKILL')));
+        stage.ledger.delay(undefined, 0);
+
+        const { time, running } = await standing(stage);
+        assert.ok(running > 0, 'nothing was running at that time');
+        const undone = await sendSome(stage, target.hook);
+        await archiveEverything(stage);
+        await stage.postgres.kill();
+        const segments = (await readdir(archive)).length;
+
+        const restored = await startRestored(backup, { archive, time });
+        stage.atClose(() => restored.stop());
+        await waitFor(
+          async () => (await ask<{ is: boolean }>(restored, 'select not pg_is_in_recovery() as is')).is,
+          {
+            timeoutMs: 60_000,
+            what: 'recovery to end',
+          },
+        );
+        await stage.postgres.follow(restored);
+        await ask(restored, 'alter system reset archive_command');
+        await ask(restored, 'select pg_reload_conf()');
+        assert.equal(await countDeliveries(stage, undone), 0, 'it went beyond the point in time');
+        for (let n = 0; n < 2; n++) await stage.startWorker();
+        await recovered(load);
+        return [
+          `base backup, then ${load.sent.length - inBackup} requests and ${segments} archived segments`,
+          `${running} executions were running at that time and resumed, ${undone.length} deliveries of afterwards are gone`,
+        ];
+      },
+    },
+  ],
+};
+
+/** What commits from now on is on a second server before it is answered. */
+async function addSynchronousStandby(stage: Stage): Promise<DatabaseServer> {
+  const name = `standby_${randomUUID().slice(0, 8)}`;
+  const standby = await startStandby({ directory: stage.directory, name }, stage.postgres.port);
+  stage.atClose(() => standby.stop());
+  await stage.sql.query(`alter system set synchronous_standby_names = '${name}'`);
+  await stage.sql.query('select pg_reload_conf()');
+  await untilSynchronous(stage);
+  return standby;
+}
+
+async function untilSynchronous(stage: Stage): Promise<void> {
+  await waitFor(
+    async () => {
+      const { rows } = await stage.sql.query(`select from pg_stat_replication where sync_state = 'sync'`);
+      return rows.length === 1;
+    },
+    { timeoutMs: 30_000, what: 'the standby to be synchronous' },
+  );
+}
+
+/** The first 8 digits of a segment's name are its timeline. */
+async function timelineOf(server: DatabaseServer): Promise<number> {
+  const { timeline } = await ask<{ timeline: number }>(
+    server,
+    `select case when pg_is_in_recovery() then (select received_tli from pg_stat_wal_receiver)
+       else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int end as timeline`,
+  );
+  return timeline;
+}
+
+/** Cancels the wait of every commit of a delivery for the standby. @returns how many */
+async function cancelWaitingCommits(stage: Stage): Promise<number> {
+  const { rows } = await stage.sql.query(
+    `select pg_cancel_backend(pid) from pg_stat_activity
+     where wait_event = 'SyncRep' and application_name = 'millrace api ingest'`,
+  );
+  return rows.length;
+}
+
+const count = (text: string, pattern: RegExp): number => text.match(pattern)?.length ?? 0;
+
+/** Batches of deliveries whose commit the API did not believe in. */
+const countDoubted = (stage: Stage): number =>
+  new Set(
+    stage.api.process
+      .output()
+      .split('\n')
+      .filter((line) => line.includes('the commit is in doubt')),
+  ).size;
+
+async function countDeliveries(stage: Stage, ids: readonly string[]): Promise<number> {
+  const { rows } = await stage.sql.query<{ count: number }>(
+    'select count(*)::int as count from delivery where dedupe_key = any($1)',
+    [ids],
+  );
+  return rows[0]?.count ?? 0;
+}
+
+/** What time it is, and how many executions run. */
+async function standing(stage: Stage): Promise<{ readonly time: string; readonly running: number }> {
+  const { rows } = await stage.sql.query<{ time: string; running: number }>(
+    `select clock_timestamp()::text as time, count(*)::int as running from execution where state = 'running'`,
+  );
+  return rows[0]!; // an aggregate is one row
+}
+
+/** Deliveries that are accepted and, by the restore, undone: the checker is not to miss them. @returns their ids */
+async function sendSome(stage: Stage, hook: string): Promise<readonly string[]> {
+  const sender = createSender({ origin: `http://127.0.0.1:${stage.api.port}`, hook });
+  const ids = Array.from({ length: 20 }, () => randomUUID());
+  for (const id of ids) assert.equal((await sender.send(id)).answer, 202);
+  await sender.close();
+  return ids;
+}
+
+/** Ends the segment that is written, and waits until it is in the archive. */
+async function archiveEverything(stage: Stage): Promise<void> {
+  const { rows } = await stage.sql.query<{ segment: string }>(
+    'select pg_walfile_name(pg_switch_wal()) as segment',
+  );
+  const segment = rows[0]!.segment; // a select without from is one row
+  await waitFor(
+    async () => {
+      const { rows: archived } = await stage.sql.query(
+        // The label of a backup is archived too, under the name of a segment and more.
+        `select from pg_stat_archiver where last_archived_wal ~ '^[0-9A-F]{24}$' and last_archived_wal >= $1`,
+        [segment],
+      );
+      return archived.length === 1;
+    },
+    { timeoutMs: 30_000, what: `segment ${segment} to be archived` },
+  );
+}
