@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { SECRET, SIGNERS, WHSEC } from '../../support/signatures.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { fakeClock } from '../harness/fake-clock.ts';
+import { readMetric } from '../harness/metrics.ts';
+import { assertAnswers, assertRefused, recovered } from '../harness/outage.ts';
+import type { FaultRow, Scene } from '../harness/row.ts';
+import type { Actor } from '../harness/stage.ts';
+
+const LOCKED_MS = 3000;
+const REFUSED_WITHIN_MS = 2000;
+const MAX_LAG_MS = 200;
+/** More than any scheme tolerates (SECURITY section 1), so that the API's own clock would refuse every signature. */
+const CLOCK_OFF_S = 600;
+
+export const pressureRows: readonly FaultRow[] = [
+  {
+    id: 'R24',
+    fault: 'every connection that writes deliveries is taken',
+    during: '503 + Retry-After within 2 s; event-loop lag < 200 ms; health stays up',
+    after: 'the checker holds',
+    closedBy: 'a delivery that no connection can be spared for is given up while its sender still listens',
+    run: takeConnections,
+  },
+  {
+    id: 'R30',
+    fault: 'API clock off by more than 30 s against the database',
+    during: 'not ready',
+    after: 'no valid signature refused for its timestamp',
+    closedBy: 'the database’s clock is the only one that counts',
+    run: useWrongClock,
+  },
+];
+
+async function takeConnections({ stage, load }: Scene): Promise<readonly string[]> {
+  const base = `http://127.0.0.1:${stage.api.port}`;
+  await lagOf(stage.api); // the figure starts anew with each look
+  const probing = new AbortController();
+  const probes = probeHealth(base, probing.signal);
+  let blocked = 0;
+  const span = await load.during(async () => {
+    const locker = await stage.sql.connect();
+    try {
+      await locker.query('begin; lock table delivery in access exclusive mode');
+      await delay(LOCKED_MS);
+      const { rows } = await locker.query<{ blocked: number }>(
+        `select count(*)::int as blocked from pg_stat_activity
+         where application_name = 'millrace api ingest' and wait_event_type = 'Lock'`,
+      );
+      blocked = rows[0]?.blocked ?? 0;
+      await locker.query('rollback');
+    } finally {
+      locker.release();
+    }
+  });
+  probing.abort();
+  const health = await probes;
+  const lagMs = await lagOf(stage.api);
+  assert.ok(blocked >= 2, `${blocked} connections waited for the lock`);
+  assertAnswers(span, ['202', '503']);
+  const refused = assertRefused(span);
+  const slowest = Math.max(...span.sent.filter(({ answer }) => answer === 503).map(({ tookMs }) => tookMs));
+  assert.ok(slowest < REFUSED_WITHIN_MS, `a refusal took ${slowest} ms`);
+  assert.deepEqual(health.down, [], 'health was not up throughout');
+  assert.ok(lagMs < MAX_LAG_MS, `the event loop lagged by ${lagMs} ms`);
+  await recovered(load);
+  return [
+    `${blocked} connections blocked for ${LOCKED_MS} ms`,
+    `${refused} × 503 within ${slowest.toFixed(0)} ms`,
+    `event-loop lag p99 ${lagMs.toFixed(0)} ms, health up ${health.asked} times of ${health.asked}`,
+  ];
+}
+
+/** Asks for liveness and readiness again and again. */
+async function probeHealth(
+  base: string,
+  signal: AbortSignal,
+): Promise<{ readonly asked: number; readonly down: readonly string[] }> {
+  const down: string[] = [];
+  let asked = 0;
+  while (!signal.aborted) {
+    for (const path of ['/health/live', '/health/ready']) {
+      const { status } = await fetch(base + path, { signal: AbortSignal.timeout(5000) });
+      asked++;
+      if (status !== 200) down.push(`${path}: ${status}`);
+    }
+    await delay(50);
+  }
+  return { asked, down };
+}
+
+/** Milliseconds, of 99 % of the event loop's turns since the last look. */
+const lagOf = async (actor: Actor): Promise<number> =>
+  (await readMetric(actor, 'nodejs_eventloop_lag_p99_seconds')) * 1000;
+
+const SCHEMES = { stripe: SECRET, slack: SECRET, 'standard-webhooks': WHSEC } as const;
+
+/** Each scheme with a timestamp, at an API whose own clock is wrong. */
+async function useWrongClock({ stage, target }: Scene): Promise<readonly string[]> {
+  const wrong = await stage.startApi({ beside: true, isReady: false, env: await fakeClock(CLOCK_OFF_S) });
+  const base = `http://127.0.0.1:${wrong.port}`;
+  await waitFor(async () => (await fetch(`${base}/health/live`)).status === 200, {
+    timeoutMs: 30_000,
+    what: 'the API with a wrong clock to live',
+  });
+  const ready = await fetch(`${base}/health/ready`);
+  const { checks } = (await ready.json()) as { checks: Record<string, { status: string; detail?: string }> };
+  assert.equal(ready.status, 503);
+  assert.equal(checks['clock']?.status, 'failed');
+  assert.equal(checks['database']?.status, 'ok');
+  assert.match(String(checks['clock'].detail), new RegExp(`${CLOCK_OFF_S} s apart`));
+
+  for (const [scheme, value] of Object.entries(SCHEMES)) {
+    const { client } = stage;
+    const credential = `clock-${scheme}`;
+    const put = await client.call('PUT', `/api/v1/credentials/${credential}`, {
+      type: 'secret',
+      data: { value },
+    });
+    assert.ok(put.status < 300, put.text);
+    const { hook } = await client.deploy(`name: ${target.name}-${scheme}
+triggers: { push: { webhook: { verify: { scheme: ${scheme}, credential: ${credential} } } } }
+steps: [{ id: look, transform: { seen: true } }]
+`);
+    const post = async (nowS: number): Promise<number> => {
+      const body = Buffer.from(JSON.stringify({ id: randomUUID() }));
+      const headers = SIGNERS[scheme as keyof typeof SCHEMES](body, randomUUID(), nowS); // a key of SCHEMES
+      const reply = await fetch(base + hook, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body,
+      });
+      return reply.status;
+    };
+    const nowS = Math.floor(Date.now() / 1000);
+    assert.equal(await post(nowS), 202, `${scheme}: a valid signature was refused`);
+    assert.equal(await post(nowS + CLOCK_OFF_S), 401, `${scheme}: the API’s own clock counted`);
+  }
+  await stage.end(wrong, 'SIGTERM');
+  return [
+    `API clock ${CLOCK_OFF_S} s ahead: not ready (${checks['clock'].detail})`,
+    `${Object.keys(SCHEMES).join(', ')}: signatures of now 202, those of its own time 401`,
+  ];
+}
