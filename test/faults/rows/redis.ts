@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { FaultGroup } from '../harness/row.ts';
+import { absentRows } from './redis-absent.ts';
+import { memoryRows } from './redis-memory.ts';
 
 /** Redis carries hints only: whatever happens to it costs time, never work. */
 export const redisGroup: FaultGroup = {
@@ -52,5 +54,7 @@ export const redisGroup: FaultGroup = {
         ];
       },
     },
+    ...memoryRows,
+    ...absentRows,
   ],
 };
