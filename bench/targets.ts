@@ -1,3 +1,4 @@
+import { DEPTH_FIGURES } from './depth-targets.ts';
 import { SANDBOX_FIGURES } from './sandbox-targets.ts';
 
 /** Every figure, and what it is held against (the release gates of the project). */
@@ -123,6 +124,7 @@ export const FIGURES = {
   firstStartMs: { title: '`npm start` in a new folder until ready (makes the database)', unit: 'ms' },
   secondStartMs: { title: '`npm start` in the same folder again', unit: 'ms' },
   ...SANDBOX_FIGURES,
+  ...DEPTH_FIGURES,
   othersPercent: { title: 'this machine: what others used of it before each round', unit: '%' },
   clientLimitPerSecond: {
     title: 'this machine: the load generator against a bare node:http server, which is its own limit',

@@ -1,4 +1,5 @@
 import { accept } from './accept.ts';
+import { depth, tenth } from './depth.ts';
 import { hostile } from '../hostile.ts';
 import { execute } from './execute.ts';
 import { http, overhead } from './http.ts';
@@ -36,4 +37,4 @@ export const MEASURES: readonly Measure[] = [
 ];
 
 /** Run only when they are asked for by name. */
-export const ON_REQUEST: readonly Measure[] = [hostile];
+export const ON_REQUEST: readonly Measure[] = [hostile, depth, tenth];
