@@ -1,4 +1,5 @@
 import type { JsonValue } from '../json.ts';
+import { isNotBegun } from './retry.ts';
 import type { StepState } from './status.ts';
 
 /** How a step or an execution failed, as it is recorded and shown. */
@@ -34,6 +35,8 @@ export interface Progress {
   readonly state: StepState;
   /** Attempts whose outcome is recorded; one that was cut off is repeated under the same number. */
   readonly attempts: number;
+  /** Of these, the ones that the platform could not begin: the step's own retries do not count them. */
+  readonly notBegun: number;
   /** A started attempt without a recorded outcome is in the journal: only a `wait` or an `atMostOnce` step writes one. */
   readonly announced: boolean;
   readonly dueAtMs: number | undefined;
@@ -52,6 +55,7 @@ export interface StepProgress extends Progress {
 export const PENDING: StepProgress = Object.freeze({
   state: 'pending',
   attempts: 0,
+  notBegun: 0,
   announced: false,
   dueAtMs: undefined,
   input: undefined,
@@ -100,6 +104,8 @@ function foldAttempts(rows: readonly StepRun[]): Progress {
   return {
     state,
     attempts: last.state === 'running' ? last.attempt - 1 : last.attempt,
+    notBegun: rows.filter(({ state: outcome, error }) => outcome === 'failed' && isNotBegun(error?.code))
+      .length,
     announced: last.state === 'running',
     dueAtMs: last.dueAtMs,
     input: last.input,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { nextDelayMs } from './retry.ts';
+import { isNotBegun, nextDelayMs, notBegunDelayMs } from './retry.ts';
 
 const exponential = { attempts: 5, backoff: { type: 'exponential', initialMs: 1000, maxMs: 5000 } } as const;
 
@@ -35,5 +35,35 @@ describe('nextDelayMs', () => {
   test('does not overflow however many attempts there were', () => {
     const policy = { attempts: 10_000, backoff: exponential.backoff };
     expect(nextDelayMs(policy, 9000, 0)).toBe(2500);
+  });
+});
+
+describe('what could not begin', () => {
+  const patient = (attempts: number) => ({ attempts, backoff: { type: 'fixed', delayMs: 60_000 } }) as const;
+
+  test('is tried again three times, whatever the step’s policy', () => {
+    expect([1, 2, 3, 4].map((times) => notBegunDelayMs(patient(1), times, 0))).toEqual([
+      1000,
+      2000,
+      4000,
+      undefined,
+    ]);
+  });
+
+  test('is tried again as long as a more patient policy says', () => {
+    expect([3, 4, 5].map((times) => notBegunDelayMs(patient(5), times, 0))).toEqual([
+      4000,
+      60_000,
+      undefined,
+    ]);
+  });
+
+  test('is told by its code', () => {
+    expect(['no_sandbox', 'sandbox_lost', 'code_error', undefined].map(isNotBegun)).toEqual([
+      true,
+      false,
+      false,
+      false,
+    ]);
   });
 });

@@ -25,6 +25,21 @@ export function nextDelayMs(
   return Math.round(Math.max(own, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS)));
 }
 
+/** The platform's own retries of an attempt that it could not begin; they are none of the step's (DESIGN section 6). */
+const NOT_BEGUN_DELAYS_MS = [1000, 2000, 4000] as const;
+const NOT_BEGUN_CODES: readonly string[] = ['no_sandbox'];
+
+/** Whether this failure says that nothing of the step has run, for want of what it runs in. */
+export const isNotBegun = (code: string | undefined): boolean =>
+  code !== undefined && NOT_BEGUN_CODES.includes(code);
+
+/**
+ * The delay before the next attempt at what could not begin `notBegun` times; undefined when there is none left. A step's
+ * policy that has more patience than the platform is heeded.
+ */
+export const notBegunDelayMs = (policy: RetryPolicy, notBegun: number, random: number): number | undefined =>
+  NOT_BEGUN_DELAYS_MS[notBegun - 1] ?? nextDelayMs(policy, notBegun, random);
+
 function backoffMs({ backoff }: RetryPolicy, failedAttempt: number, random: number): number {
   switch (backoff.type) {
     case 'fixed':

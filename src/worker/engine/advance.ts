@@ -3,7 +3,7 @@ import { coerceError } from '../../core/errors/app-error.ts';
 import { NO_ITEM, PENDING, type RecordedError } from '../../core/executions/journal.ts';
 import type { StepLogLine, StepRunWrite } from '../../core/executions/journal-store.ts';
 import { plan } from '../../core/executions/plan.ts';
-import { nextDelayMs } from '../../core/executions/retry.ts';
+import { isNotBegun, nextDelayMs, notBegunDelayMs } from '../../core/executions/retry.ts';
 import { isStepTerminal } from '../../core/executions/status.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
@@ -245,11 +245,7 @@ export function endAttempt(run: Run, track: Track, unit: Unit, end: AttemptEnd):
 }
 
 function failUnit(run: Run, track: Track, unit: Unit, error: StepError, now: number): void {
-  const { step } = track;
-  const delayMs =
-    error.retryable && !step.atMostOnce
-      ? nextDelayMs(step.retry, unit.attempts, run.deps.random(), error.retryAfterMs)
-      : undefined;
+  const delayMs = delayBeforeNext(run, track.step, unit, error);
   unit.error = recorded(error);
   unit.state = delayMs === undefined ? 'failed' : 'pending';
   unit.dueAtMs = delayMs === undefined ? undefined : now + delayMs;
@@ -264,10 +260,19 @@ function failUnit(run: Run, track: Track, unit: Unit, error: StepError, now: num
   );
   if (error.code === 'internal_error') {
     run.deps.logger.error(
-      { err: error.cause, executionId: run.claim.id, stepId: step.id },
+      { err: error.cause, executionId: run.claim.id, stepId: track.step.id },
       'a step failed inside the platform',
     );
   }
+}
+
+/** Undefined: that was the last attempt. */
+function delayBeforeNext(run: Run, step: CompiledStep, unit: Unit, error: StepError): number | undefined {
+  if (!error.retryable) return undefined;
+  const { retry } = step;
+  if (isNotBegun(error.code)) return notBegunDelayMs(retry, ++unit.notBegun, run.deps.random());
+  if (step.atMostOnce) return undefined;
+  return nextDelayMs(retry, unit.attempts - unit.notBegun, run.deps.random(), error.retryAfterMs);
 }
 
 /** Ends the step when its units have: all succeeded, or one failed and the others are done. */

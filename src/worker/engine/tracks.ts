@@ -17,6 +17,8 @@ export interface Unit {
   readonly value: JsonValue | undefined;
   state: StepState;
   attempts: number;
+  /** Of these, the ones that could not begin. */
+  notBegun: number;
   announced: boolean;
   dueAtMs: number | undefined;
   output: JsonValue;
@@ -64,6 +66,7 @@ export function createUnit(item: number, value: JsonValue | undefined, restored:
     value,
     state: restored.state,
     attempts: restored.attempts,
+    notBegun: restored.notBegun,
     announced: restored.announced,
     dueAtMs: restored.dueAtMs,
     output: restored.output ?? null,
