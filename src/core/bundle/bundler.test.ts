@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { BundleLimitError, createBundler, wallArguments } from './bundler.ts';
 import type { BundleResult, JavascriptTarget } from './esbuild.ts';
 import { JAVASCRIPT_TARGET } from './target.ts';
@@ -131,6 +132,17 @@ describe('limits', () => {
       /longer than 0\.02 s/,
     );
     await impatient.close();
+  });
+
+  it('a process that cannot be started fails what it was to bundle, and nothing else', async () => {
+    const { execPath } = process;
+    process.execPath = '/nowhere/node';
+    onTestFinished(() => void (process.execPath = execPath));
+    const helpless = createBundler();
+    const files = new Map([['a.ts', 'export default 1;']]);
+    await expect(helpless.bundle('t', { entry: 'a.ts', files, target })).rejects.toThrow(/nowhere/);
+    // What was to be sent to it fails by itself, a moment later.
+    await setImmediate();
   });
 
   it('a step that takes too much memory is given up', async () => {

@@ -141,6 +141,8 @@ function start(tenantId: string, maxMemoryBytes: number): BundlerProcess {
     execArgv: [...wallArguments(readable, maxMemoryBytes)],
   });
   if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
+  // One that cannot be started reports that, and then that it took no message; only the first is waited for.
+  child.on('error', () => undefined);
   let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-MAX_STDERR);
