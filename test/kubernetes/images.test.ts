@@ -63,7 +63,7 @@ describe('the images', () => {
     const images = workloadsOf(rendered).flatMap(({ spec }) =>
       spec.template.spec.containers.map(({ image, securityContext }) => {
         expect(securityContext).toMatchObject({ runAsUser: 65_532, runAsGroup: 65_532 });
-        return /millrace\/(\w+):/.exec(image)![1];
+        return /millrace\/(\w+):/.exec(image)![1]!;
       }),
     );
     expect(images.sort()).toEqual(['api', 'api', 'worker']);
