@@ -5,6 +5,7 @@ import { databaseKeys } from '../../src/core/config/keys.ts';
 import { loadConfig } from '../../src/core/config/load.ts';
 import { checkProduction } from '../../src/core/config/production.ts';
 import { workerKeys } from '../../src/core/config/worker-keys.ts';
+import { createAdminHandler } from '../../src/core/telemetry/admin-handler.ts';
 import {
   ENVIRONMENTS,
   PREFIX,
@@ -13,6 +14,7 @@ import {
   type Rendered,
   type Workload,
 } from '../support/manifests.ts';
+import { serving } from '../support/serve.ts';
 
 /** The Secret as somebody makes it by hand. */
 const SECRET: Readonly<Record<string, string>> = {
@@ -102,7 +104,7 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
     loadConfig({ DATABASE_URL: databaseKeys.DATABASE_URL }, variables);
   });
 
-  it('listens on the ports that are probed, and answers what is asked there', async () => {
+  it('listens on the ports that are probed', async () => {
     const rendered = await rendering;
     for (const [process, key] of [
       ['api', 'API_PORT'],
@@ -151,6 +153,26 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
         expect(ingress.metadata.annotations).toHaveProperty(['cert-manager.io/cluster-issuer']);
       } else expect(ingress.spec.tls).toBeUndefined();
     }
+  });
+});
+
+describe('the paths that are probed', () => {
+  it('are answered by every process', async () => {
+    const admin = createAdminHandler({
+      checks: {},
+      isDraining: () => false,
+      metrics: { contentType: 'text/plain', metrics: async () => '' },
+      onCheckFailed: () => undefined,
+    });
+    await serving(
+      (req, res) => void admin(req, res).then((isAnswered) => isAnswered || res.writeHead(404).end()),
+      async (base) => {
+        for (const path of ['/health/live', '/health/ready', '/metrics']) {
+          expect((await fetch(`${base}${path}`)).status, path).toBe(200);
+        }
+        expect((await fetch(`${base}/health`)).status).toBe(404);
+      },
+    );
   });
 });
 

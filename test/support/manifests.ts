@@ -274,8 +274,14 @@ export async function render(folder: string): Promise<Rendered> {
   };
 }
 
-export const renderEnvironment = (environment: Environment): Promise<Rendered> =>
-  render(join(MANIFESTS, 'overlays', environment));
+// The files do not change while tests look at them.
+const environments = new Map<Environment, Promise<Rendered>>();
+
+export function renderEnvironment(environment: Environment): Promise<Rendered> {
+  const rendering = environments.get(environment) ?? render(join(MANIFESTS, 'overlays', environment));
+  environments.set(environment, rendering);
+  return rendering;
+}
 
 export interface Additions {
   /** Components for the namespace of the platform. */
