@@ -1,7 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { loadConfig } from '../../../src/core/config/load.ts';
+import { workerKeys } from '../../../src/core/config/worker-keys.ts';
+import { createDatabaseClock } from '../../../src/core/db/clock.ts';
 import { openDatabase, withTenant, type Database } from '../../../src/core/db/database.ts';
 import { makeId } from '../../../src/core/db/ids.ts';
 import {
@@ -16,12 +20,15 @@ import { claimDue } from '../../../src/core/executions/claims.ts';
 import { writeJournal } from '../../../src/core/executions/journal-store.ts';
 import { createRetry } from '../../../src/core/executions/lifecycle.ts';
 import { listExecutions } from '../../../src/core/executions/read.ts';
+import { createMetrics, type Metrics } from '../../../src/core/telemetry/metrics.ts';
 import { insertContents, packVersion } from '../../../src/core/workflows/files.ts';
 import { purgeDeletedWorkflows } from '../../../src/core/workflows/purge.ts';
 import { insertVersion } from '../../../src/core/workflows/store.ts';
+import { createMaintenance } from '../../../src/worker/maintenance.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import type { Owner } from '../../support/executions.ts';
 import { insertBacklog, insertHistory, makeOwners, makePartitions } from '../../support/history.ts';
+import { waitFor } from '../../support/wait-for.ts';
 
 const RETENTION_MS = 30 * DAY_MS;
 const NEVER = new AbortController().signal;
@@ -306,6 +313,66 @@ const deliveryOf = ({ tenantId, workflowId }: Owner) => ({
   query: '',
   headersJson: '{}',
   body: Buffer.from('{}'),
+});
+
+describe('a worker', () => {
+  const keptFor = (text: string): number | undefined =>
+    loadConfig({ RETENTION: workerKeys.RETENTION }, { RETENTION: text }).RETENTION;
+
+  /** What a worker's chores log of partitions until `isDone`. */
+  async function chores(retentionMs: number | undefined, isDone: (metrics: Metrics) => Promise<boolean>) {
+    const lines: string[] = [];
+    const metrics = createMetrics();
+    const maintenance = createMaintenance({
+      db,
+      clock: createDatabaseClock(db),
+      metrics,
+      logger: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
+      dedupeWindowMs: 7 * DAY_MS,
+      retentionMs,
+    });
+    maintenance.start();
+    await waitFor(() => isDone(metrics), { what: 'the chores to be done' });
+    await maintenance.stop();
+    return lines.map((line) => JSON.parse(line) as { msg: string; partitions?: readonly string[] });
+  }
+
+  const valueOf = async (metric: { get(): Promise<{ values: readonly { value: number }[] }> }) =>
+    (await metric.get()).values[0]?.value;
+
+  test('drops old history by itself, counts it and says so', async () => {
+    const live = await historyOf(50);
+    await admin.query(`update execution set state = 'queued', next_dispatch_at = now()`);
+    const old = await historyOf(40);
+    const lines = await chores(
+      keptFor('30d'),
+      async (metrics) =>
+        (await valueOf(metrics.partitionsDropped)) === TABLES.length &&
+        (await valueOf(metrics.partitionsOverdue)) === TABLES.length,
+    );
+    const said = (msg: string) => lines.find((line) => line.msg.startsWith(msg))?.partitions?.toSorted();
+    expect(said('old history was dropped')).toEqual(TABLES.map((table) => `${table}_p${old}`));
+    expect(said('old history is kept')).toEqual(TABLES.map((table) => `${table}_p${live}`));
+  });
+
+  test('keeps all of it when RETENTION is off', async () => {
+    const old = await historyOf(400);
+    await chores(keptFor('off'), async (metrics) => ((await valueOf(metrics.clockSkew)) ?? 0) !== 0);
+    expect(await partitionsOf(old)).toEqual(TABLES);
+  });
+
+  test('refuses a RETENTION that is none', () => {
+    expect(keptFor('1d')).toBe(DAY_MS);
+    for (const text of ['23h', '0d', '30', 'never']) {
+      expect(() => keptFor(text)).toThrow(
+        expect.objectContaining({
+          problems: [
+            expect.objectContaining({ message: expect.stringMatching(/at least 1d, such as 30d, or off/) }),
+          ],
+        }),
+      );
+    }
+  });
 });
 
 describe('what deleted workflows leave', () => {
