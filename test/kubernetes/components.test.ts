@@ -10,6 +10,14 @@ import {
 const everything = renderEverything();
 
 describe('components', () => {
+  it('label what they add as the rest is labelled', async () => {
+    for (const { kind, metadata } of (await everything).all) {
+      const labels = metadata.labels ?? {};
+      expect.soft(Object.keys(labels), `${kind} ${metadata.name}`).toContain('millrace.dev/part');
+      expect.soft(labels['app.kubernetes.io/part-of'], metadata.name).toBe('millrace');
+    }
+  });
+
   it('External Secrets make the Secret that pods name, from a store that is there', async () => {
     const production = await renderEnvironment('production');
     const { spec } = production.one('ExternalSecret');
@@ -141,5 +149,26 @@ spec:
       ],
     ]);
     expect(rendered.one('RoleBinding').roleRef.name).toBe('staging-millrace-prometheus');
+  });
+});
+
+describe('a rollout', () => {
+  it('sets the images of all pods in the folder of the overlay', async () => {
+    const digest = (digit: string): string => `sha256:${digit.repeat(64)}`;
+    const rendered = await renderWith('production', {
+      images: [
+        `millrace/api=registry.test/api@${digest('a')}`,
+        `millrace/worker=registry.test/worker@${digest('b')}`,
+      ],
+    });
+    const images = workloadsOf(rendered).map(({ metadata, spec }) => [
+      metadata.name,
+      ...spec.template.spec.containers.map(({ image }) => image),
+    ]);
+    expect(images).toEqual([
+      ['prod-millrace-api', `registry.test/api@${digest('a')}`],
+      ['prod-millrace-worker', `registry.test/worker@${digest('b')}`],
+      ['prod-millrace-migrate', `registry.test/api@${digest('a')}`],
+    ]);
   });
 });

@@ -1,6 +1,9 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   ENVIRONMENTS,
+  MANIFESTS,
   matches,
   PREFIX,
   renderEnvironment,
@@ -72,8 +75,9 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     }
   });
 
-  it('labels every object with the part of the installation that it belongs to', async () => {
-    const parts = ['cluster', 'secrets', 'policies', 'disruption-budgets', 'workloads', 'ingress'];
+  it('labels every object with one of the parts that can be applied by themselves', async () => {
+    const readme = await readFile(join(MANIFESTS, 'README.md'), 'utf8');
+    const parts = /^for part in ([a-z -]+); do$/m.exec(readme)![1]!.split(' ');
     for (const { kind, metadata } of (await rendering).all) {
       expect.soft(parts, `${kind} ${metadata.name}`).toContain(metadata.labels?.['millrace.dev/part']);
       expect.soft(metadata.labels, metadata.name).toHaveProperty(['app.kubernetes.io/part-of'], 'millrace');

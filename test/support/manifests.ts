@@ -288,6 +288,8 @@ export interface Additions {
   readonly platform?: readonly string[];
   /** Components for what all environments share. */
   readonly cluster?: readonly string[];
+  /** What a rollout sets, as `kustomize edit set image` takes it. */
+  readonly images?: readonly string[];
   /** Further files beside the platform's kustomization. */
   readonly resources?: Readonly<Record<string, string>>;
 }
@@ -314,6 +316,9 @@ async function renderCopy(copy: string, environment: Environment, additions: Add
   await extend(platform, 'resources', Object.keys(additions.resources ?? {}));
   for (const [file, text] of Object.entries(additions.resources ?? {})) {
     await writeFile(join(platform, file), text);
+  }
+  if (additions.images !== undefined) {
+    await run(tool('kustomize'), ['edit', 'set', 'image', ...additions.images], { cwd: overlay });
   }
   await extend(
     overlay,
