@@ -100,12 +100,13 @@ const depthMeasure = (name: string, title: string, { queued, ended }: Depth): Me
           context.say(`made in ${Math.round((performance.now() - startedAt) / 1000)} s`);
           const cells: (readonly [Cell, Cell, Cell])[] = [];
           for (let pair = 1; pair <= PAIRS; pair++) {
-            context.say(`pair ${pair}/${PAIRS}`);
-            cells.push([
+            const row = [
               await measureCell(empty, context.seconds),
               await measureCell(backlog, context.seconds),
               await measureCell(history, context.seconds),
-            ]);
+            ] as const;
+            cells.push(row);
+            context.say(`pair ${pair}/${PAIRS}: ${row.map(describeCell).join('; ')}`);
           }
           await requireDepth(backlog, history, { queued, ended });
           return figuresOf(cells);
@@ -173,6 +174,9 @@ async function measureCell(subject: Subject, seconds: number): Promise<Cell> {
   if (rowCount === 0) throw new Error('the worker ran out of work while it was measured');
   return cell;
 }
+
+const describeCell = (cell: Cell): string =>
+  `${cell.executionsPerSecond.toFixed(0)} executions/s, ${cell.executionCpuMs.toFixed(3)} ms of CPU each, ${cell.acceptCpuMs.toFixed(3)} ms a delivery`;
 
 /** Deliveries as the API records them: many callers that share commits. */
 async function measureAccepts({
