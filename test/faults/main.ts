@@ -124,7 +124,7 @@ async function runByChance(
   minutes: number,
   seed: number,
 ): Promise<number> {
-  say(`seed ${seed}: \`npm run faults -- --minutes ${minutes} --seed ${seed}\` picks the same rows`);
+  say(`seed ${seed}: the same picks again with --minutes ${minutes} --seed ${seed}, and --only as now`);
   const pick = createPicker(seed);
   const deadline = performance.now() + minutes * 60_000;
   const ran: RanRow[] = [];
