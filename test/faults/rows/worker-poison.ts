@@ -61,7 +61,8 @@ const poison: FaultRow = {
       { kills: MAX_LOST_LEASES, lost: MAX_LOST_LEASES, code: 'worker_lost' },
     );
     assert.deepEqual(callsOf(stage, id, ['die']), [MAX_LOST_LEASES]);
-    assert.ok(tookMs < 6 * LEASE_MS + 3000, `it took ${tookMs} ms to end`);
+    // Beside the leases: five polls, and workers that start on a busy machine.
+    assert.ok(tookMs < 6 * LEASE_MS + 6000, `it took ${tookMs} ms to end`);
     const untilMs = Date.now();
     await endedUntil(stage, target, untilMs, 60_000);
     const { rows } = await stage.sql.query<{ meanwhile: number; cut_off: number; most_lost: number }>(
