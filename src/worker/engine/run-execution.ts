@@ -23,7 +23,7 @@ export type RunResult =
 /** How long aborted attempts may take to stop before the run goes on without them. */
 const STOP_WITHIN_MS = 3000;
 /** Answers that come sooner are not worth giving the slot away for. */
-const STAND_ASIDE_AFTER_MS = 250;
+const STAND_ASIDE_AFTER_MS = 50;
 
 /**
  * Advances a claimed execution until it ends, has to wait, or must stop.

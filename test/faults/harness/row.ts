@@ -17,7 +17,7 @@ export interface Scene {
 
 /** One row of the matrix. */
 export interface FaultRow {
-  readonly id: `R${string}`;
+  readonly id: `${'R' | 'L'}${string}`;
   /** The fault, what it must do to senders, and what must hold afterwards: the words of docs/guarantees.md. */
   readonly fault: string;
   readonly during: string;

@@ -1,5 +1,6 @@
 import type { FaultGroup } from '../harness/row.ts';
 import { apiGroup } from './api.ts';
+import { loadGroup } from './load.ts';
 import { diskGroup, postgresGroup } from './postgres.ts';
 import { redisGroup } from './redis.ts';
 import { replicationGroup } from './replication.ts';
@@ -19,4 +20,5 @@ export const GROUPS: readonly FaultGroup[] = [
   postgresGroup,
   replicationGroup,
   diskGroup,
+  loadGroup,
 ];

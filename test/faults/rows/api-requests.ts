@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { insertApiKey, makeApiKey } from '../../../src/core/tenants/api-keys.ts';
-import { API_KEY, createApiClient, type ApiClient } from '../../support/platform.ts';
+import { API_KEY } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { createSender, type Sent } from '../harness/load.ts';
 import type { FaultRow, Scene } from '../harness/row.ts';
-import { putHookCredential, type Stage } from '../harness/stage.ts';
+import { newTenant } from '../harness/tenant.ts';
 
 const AT_ONCE = 50;
 const ROUNDS = 5;
@@ -93,17 +92,6 @@ async function shareIds({ stage, target, extra }: Scene): Promise<readonly strin
     { timeoutMs: 30_000, intervalMs: 100, what: 'the executions of shared ids to succeed' },
   );
   return [`${SHARED_IDS} ids at 3 endpoints of 2 tenants: ${executions.size} executions succeeded`];
-}
-
-async function newTenant({ sql, api }: Stage, name: string): Promise<ApiClient> {
-  const { rows } = await sql.query<{ id: string }>(`insert into tenant (name) values ($1) returning id`, [
-    name,
-  ]);
-  const key = makeApiKey();
-  await insertApiKey(sql, { tenantId: rows[0]!.id, name: 'owner', role: 'owner', key, expiresAt: null }); // one row
-  const client = createApiClient(`http://127.0.0.1:${api.port}`, key);
-  await putHookCredential(client);
-  return client;
 }
 
 const ODD_BODIES: Readonly<Record<string, Buffer>> = {

@@ -1,0 +1,4 @@
+import { describeGroup } from './harness/describe-group.ts';
+import { loadGroup } from './rows/load.ts';
+
+describeGroup(loadGroup);
