@@ -50,3 +50,13 @@ export function changeOf(before: readonly number[], after: readonly number[]): C
   const percent = (log: number): number => (Math.exp(log) - 1) * 100;
   return { percent: percent(mean), lowPercent: percent(mean - half), highPercent: percent(mean + half) };
 }
+
+/** Of the straight line that fits the points best, by least squares; 0 where all have one x. */
+export function slopeOf(points: readonly (readonly [x: number, y: number])[]): number {
+  const mean = (pick: (point: readonly [number, number]) => number): number =>
+    points.reduce((sum, point) => sum + pick(point), 0) / points.length;
+  const [meanX, meanY] = [mean(([x]) => x), mean(([, y]) => y)];
+  const covariance = mean(([x, y]) => (x - meanX) * (y - meanY));
+  const variance = mean(([x]) => (x - meanX) ** 2);
+  return variance === 0 ? 0 : covariance / variance;
+}

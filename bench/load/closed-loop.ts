@@ -9,6 +9,7 @@ const WARM_UP_AMOUNTS = [3000, 3000] as const;
 const TIMEOUT_S = 30;
 
 const order = JSON.parse(process.argv[2] ?? '') as ClosedLoopOrder;
+const expected = String(order.expectedStatus ?? 202);
 const bodies = makeSignedBodies(order.secret, POOL);
 const headersOf = createHeaders();
 let next = 0;
@@ -43,10 +44,10 @@ async function load(amount: number): Promise<Phase> {
   running.on('response', () => (endedAtMs = Date.now()));
   const result = await running;
   for (const [status, { count }] of Object.entries(result.statusCodeStats)) {
-    if (status !== '202') failures[status] = (failures[status] ?? 0) + count;
+    if (status !== expected) failures[status] = (failures[status] ?? 0) + count;
   }
   if (result.errors > 0) failures['connection errors'] = (failures['connection errors'] ?? 0) + result.errors;
-  return { accepted: result.statusCodeStats['202']?.count ?? 0, startedAtMs, endedAtMs, result };
+  return { accepted: result.statusCodeStats[expected]?.count ?? 0, startedAtMs, endedAtMs, result };
 }
 
 /** How many requests the measured phase has; a warm-up tells the rate. */

@@ -4,7 +4,7 @@ import type { ClosedLoopOrder, ClosedLoopResult, OpenLoopOrder, OpenLoopResult }
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** @throws when anything but 202 came back, or anything went wrong */
+/** @throws when anything but the expected status came back, or anything went wrong */
 export async function runClosedLoop(
   processes: TestProcesses,
   order: ClosedLoopOrder,

@@ -8,11 +8,13 @@ export interface ClosedLoopOrder {
    * every request is answered and can be counted.
    */
   readonly load: { readonly amount: number } | { readonly seconds: number };
+  /** Default 202. */
+  readonly expectedStatus?: number;
 }
 
 /** Each connection sends its next request when the last one is answered. */
 export interface ClosedLoopResult {
-  /** Answers with 202 in the measured phase, and in all phases together. */
+  /** Answers as expected in the measured phase, and in all phases together. */
   readonly accepted: number;
   readonly acceptedInAll: number;
   /** Everything else that happened, in all phases; empty when all is well. */

@@ -18,6 +18,8 @@ export interface Installation {
   readonly db: pg.Client;
   readonly sampler: Sampler;
   readonly apiStart: Start;
+  /** Of the processes that run now. @throws when there is no worker */
+  pids(): { readonly api: number; readonly worker: number };
   /** Starts a worker and resolves when it is ready. */
   startWorker(): Promise<Start>;
   stopWorker(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
@@ -131,6 +133,10 @@ async function start(
     db,
     sampler,
     apiStart: api.start,
+    pids() {
+      if (worker === undefined) throw new Error('no worker runs');
+      return { api: api.child.pid, worker: worker.child.pid };
+    },
     async startWorker() {
       const started = await startOne('worker');
       worker = started;
