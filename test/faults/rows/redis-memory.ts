@@ -9,8 +9,8 @@ import { endedUntil } from '../harness/own-workflow.ts';
 import type { FaultRow, Scene } from '../harness/row.ts';
 import type { Actor } from '../harness/stage.ts';
 
-/** Steps take this long while hints are to pile up. */
-const SLOW_MS = 300;
+/** Workers are stopped for so long, well below a lease, while hints pile up. */
+const PILE_UP_MS = 1000;
 const FULL_MS = 5000;
 const EXIT_CONFIG = 78;
 
@@ -46,12 +46,12 @@ async function replaceRedis({ stage, load, target }: Scene): Promise<readonly st
   const evidence: string[] = [];
   let replacedAtMs = 0;
   const span = await load.during(async () => {
-    // Hints pile up while executions are slow: those are what the snapshot holds.
-    stage.ledger.delay(new RegExp(`^/${target.name}/`), SLOW_MS);
-    await delay(2000);
+    // Hints pile up while nobody takes them: those are what the snapshot holds.
+    for (const worker of stage.workers) worker.process.signal('SIGSTOP');
+    await delay(PILE_UP_MS);
     await stage.redis.snapshot(file);
     const snapshotAtMs = Date.now();
-    stage.ledger.delay(undefined, 0);
+    for (const worker of stage.workers) worker.process.signal('SIGCONT');
 
     const { pid } = stage.redis;
     await stage.redis.kill();
