@@ -3,7 +3,7 @@ import { untilDrained } from '../measure/backlog.ts';
 import { requireAllSucceeded, requireRows } from '../measure/checks.ts';
 import { transformWorkflow } from '../measure/workflows.ts';
 import { withInstallation } from '../platform/installation.ts';
-import { CONNECTIONS, WARM_UP, type System } from './system.ts';
+import { CONNECTIONS, toMeasured, WARM_UP, type Ended, type System } from './system.ts';
 
 export const millrace: System = {
   name: 'Millrace',
@@ -20,21 +20,15 @@ export const millrace: System = {
         });
       await send(WARM_UP);
       await untilDrained(installation);
-      const { accepted, startedAtMs, endedAtMs, p50Ms, p99Ms } = await send(webhooks);
+      const load = await send(webhooks);
       await untilDrained(installation);
-      await requireRows(installation, WARM_UP + accepted);
-      await requireAllSucceeded(installation, WARM_UP + accepted, 3);
-      const { rows } = await installation.db.query<{ count: number; seconds: number }>(
+      await requireRows(installation, WARM_UP + load.accepted);
+      await requireAllSucceeded(installation, WARM_UP + load.accepted, 3);
+      const { rows } = await installation.db.query<Ended>(
         `select count(*)::int as count, extract(epoch from max(finished_at) - min(finished_at))::float8 as seconds
          from execution where created_at >= to_timestamp($1 / 1000.0)`,
-        [startedAtMs],
+        [load.startedAtMs],
       );
-      const { count, seconds } = rows[0]!; // an aggregate has a row
-      return {
-        acceptsPerSecond: (accepted / (endedAtMs - startedAtMs)) * 1000,
-        acceptP50Ms: p50Ms,
-        acceptP99Ms: p99Ms,
-        executionsPerSecond: count / seconds,
-      };
+      return toMeasured(load, rows[0]!); // an aggregate has a row
     }),
 };

@@ -1,18 +1,18 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { access, mkdir, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
+import { cacheDirectory } from '../../test/support/cache-directory.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import type { TestProcess } from '../../test/support/processes.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
 import { runClosedLoop } from '../load/run-load.ts';
 import { makeBody } from '../load/signed-bodies.ts';
 import type { Services } from '../platform/services.ts';
-import { CONNECTIONS, WARM_UP, type Measured, type System } from './system.ts';
+import { CONNECTIONS, toMeasured, WARM_UP, type Ended, type Measured, type System } from './system.ts';
 
 /** The version that the project's figures are of. */
 const VERSION = '2.8.4';
@@ -32,8 +32,7 @@ const DRAINED_WITHIN_MS = 300_000;
  * @throws Error when it cannot be installed
  */
 export async function installN8n(say: (text: string) => void): Promise<System> {
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
-  const folder = join(cache, 'millrace', `n8n-${VERSION}`);
+  const folder = join(cacheDirectory(), `n8n-${VERSION}`);
   const program = join(folder, 'node_modules', 'n8n', 'bin', 'n8n');
   const isThere = await access(program).then(
     () => true,
@@ -89,20 +88,14 @@ async function measure(services: Services, program: string, webhooks: number): P
       });
     await send(WARM_UP);
     await untilEnded(sql, 1 + WARM_UP);
-    const { accepted, startedAtMs, endedAtMs, p50Ms, p99Ms } = await send(webhooks);
-    await untilEnded(sql, 1 + WARM_UP + accepted);
-    const { rows } = await sql.query<{ count: number; seconds: number }>(
+    const load = await send(webhooks);
+    await untilEnded(sql, 1 + WARM_UP + load.accepted);
+    const { rows } = await sql.query<Ended>(
       `select count(*)::int as count, extract(epoch from max("stoppedAt") - min("stoppedAt"))::float8 as seconds
        from ${SCHEMA}.execution_entity where status = 'success' and "createdAt" >= to_timestamp($1 / 1000.0)`,
-      [startedAtMs],
+      [load.startedAtMs],
     );
-    const { count, seconds } = rows[0]!; // an aggregate has a row
-    return {
-      acceptsPerSecond: (accepted / (endedAtMs - startedAtMs)) * 1000,
-      acceptP50Ms: p50Ms,
-      acceptP99Ms: p99Ms,
-      executionsPerSecond: count / seconds,
-    };
+    return toMeasured(load, rows[0]!); // an aggregate has a row
   } finally {
     for (const child of started) child.signalGroup('SIGKILL');
     await Promise.all(started.map((child) => child.exited));

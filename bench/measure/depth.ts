@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openDatabase } from '../../src/core/db/database.ts';
-import { makeId } from '../../src/core/db/ids.ts';
 import { partitionSpanDays } from '../../src/core/db/partitions.ts';
 import { DAY_MS, HOUR_MS } from '../../src/core/definition/duration.ts';
 import { createIngest } from '../../src/core/deliveries/ingest.ts';
@@ -11,6 +9,7 @@ import {
   insertHistory,
   makeOwners,
   makePartitions,
+  sampleDelivery,
   type SampleRequest,
 } from '../../test/support/history.ts';
 import { createHeaders, makeBody } from '../load/signed-bodies.ts';
@@ -201,7 +200,9 @@ async function measureAccepts({
       const untilMs = Date.now() + ms;
       await Promise.all(
         Array.from({ length: CALLERS }, async () => {
-          while (Date.now() < untilMs) await ingest.add(deliveryOf(owners, sent++));
+          while (Date.now() < untilMs) {
+            await ingest.add(sampleDelivery(owners[sent++ % owners.length]!, REQUEST)); // within the list
+          }
         }),
       );
     };
@@ -219,24 +220,6 @@ async function measureAccepts({
   } finally {
     await db.end();
   }
-}
-
-function deliveryOf(owners: readonly Owner[], n: number) {
-  const { tenantId, workflowId } = owners[n % owners.length]!; // within the list
-  return {
-    deliveryId: makeId(Date.now()),
-    executionId: makeId(Date.now()),
-    tenantId,
-    workflowId,
-    version: 1,
-    endpointId: 'made',
-    triggerName: 'in',
-    verdict: 'accepted' as const,
-    dedupeKey: randomUUID(),
-    method: 'POST',
-    query: '',
-    ...REQUEST,
-  };
 }
 
 /** The depth was there until the end, and nothing failed. */

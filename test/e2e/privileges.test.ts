@@ -1,7 +1,7 @@
 import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { homedir } from 'node:os';
 import { expect, onTestFinished, test } from 'vitest';
+import { cacheDirectory } from '../support/cache-directory.ts';
 import { startCluster } from '../support/cluster.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { makeTempDirectory } from '../support/temp-directory.ts';
@@ -32,7 +32,7 @@ test(
         SANDBOX_DRIVER: 'gvisor',
         SANDBOX_SPARES_JAVASCRIPT: '0',
         XDG_CACHE_HOME: cache,
-        MILLRACE_RUNSC: join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace/runsc'),
+        MILLRACE_RUNSC: join(cacheDirectory(), 'runsc'),
       },
     });
     onTestFinished(() => cluster.stop());

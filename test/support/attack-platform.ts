@@ -9,6 +9,7 @@ import { createLogger } from '../../src/core/logger.ts';
 import { insertApiKey, makeApiKey } from '../../src/core/tenants/api-keys.ts';
 import type { Attack, LogLine, Seen, Surroundings } from '../security/attacks/attack.ts';
 import { plantCanaries, type Canaries } from './canaries.ts';
+import { parseJsonLines } from './json-lines.ts';
 import { createApiClient, startPlatform, type ApiClient, type Reply, type TestPlatform } from './platform.ts';
 import { startQuietListener, type QuietListener } from './quiet-listener.ts';
 import { launchersOf, sandboxRemains } from './sandbox-remains.ts';
@@ -295,10 +296,7 @@ async function end(tenant: AttackerTenant, id: string, timeoutMs = 150_000): Pro
         output: execution.output,
         error: execution.error,
         attempts: execution.steps[0]?.attempts ?? 0,
-        logs: text
-          .split('\n')
-          .filter((line) => line !== '')
-          .map((line) => JSON.parse(line) as LogLine),
+        logs: parseJsonLines(text) as readonly LogLine[],
         durationMs: Date.parse(execution.finishedAt) - Date.parse(execution.createdAt),
       };
     }

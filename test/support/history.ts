@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
+import { makeId } from '../../src/core/db/ids.ts';
 import { PARTITIONED_TABLES } from '../../src/core/db/partitions.ts';
+import type { IncomingDelivery } from '../../src/core/deliveries/ingest.ts';
 import { EXECUTION_FORMAT } from '../../src/core/executions/status.ts';
 import type { Owner } from './executions.ts';
 
@@ -21,6 +24,25 @@ const SAMPLE: SampleRequest = {
   headersJson: '{"content-type":"application/json"}',
   body: Buffer.from('{"n":1}'),
 };
+
+/** A delivery as ingest takes it, with ids of this moment. */
+export const sampleDelivery = (
+  { tenantId, workflowId }: Owner,
+  request: SampleRequest = SAMPLE,
+): IncomingDelivery => ({
+  deliveryId: makeId(Date.now()),
+  executionId: makeId(Date.now()),
+  tenantId,
+  workflowId,
+  version: 1,
+  endpointId: 'made',
+  triggerName: 'in',
+  verdict: 'accepted',
+  dedupeKey: randomUUID(),
+  method: 'POST',
+  query: '',
+  ...request,
+});
 
 export interface Span {
   readonly fromMs: number;

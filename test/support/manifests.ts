@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, parseAllDocuments, stringify } from 'yaml';
+import { cacheDirectory } from './cache-directory.ts';
 import { PROJECT_ROOT } from './processes.ts';
 
 const run = promisify(execFile);
@@ -253,8 +254,7 @@ export const workloadsOf = (rendered: Rendered): readonly Workload[] =>
   (['Deployment', 'StatefulSet', 'DaemonSet', 'Job'] as const).flatMap((kind) => rendered.of(kind));
 
 /** A program that scripts/setup-test-machine has built. */
-export const tool = (name: string): string =>
-  join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'millrace/tools', name);
+export const tool = (name: string): string => join(cacheDirectory(), 'tools', name);
 
 export async function render(folder: string): Promise<Rendered> {
   const { stdout } = await run(tool('kustomize'), ['build', folder], { maxBuffer: 16 * 1024 * 1024 });

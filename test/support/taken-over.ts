@@ -1,9 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createFrameDecoder } from '../../src/core/sandbox/frames.ts';
 import { openSandboxDriver } from '../../src/worker/sandbox/open-driver.ts';
+import { cacheDirectory } from './cache-directory.ts';
 
 /**
  * Runs JavaScript in place of the runner, in a sandbox of gVisor: what an attacker has who has left the context, its slot
@@ -11,11 +12,10 @@ import { openSandboxDriver } from '../../src/worker/sandbox/open-driver.ts';
  */
 export async function runTakenOver(text: string, given: object): Promise<unknown> {
   const stateDirectory = await mkdtemp(join(tmpdir(), 'millrace-taken-'));
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
   const driver = await openSandboxDriver({
     driver: 'gvisor',
     environment: 'development',
-    cacheDirectory: join(cache, 'millrace'),
+    cacheDirectory: cacheDirectory(),
     stateDirectory,
     path: process.env['PATH'] ?? '/usr/bin:/bin',
     logger: pino({ level: 'silent' }),

@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { cacheDirectory } from '../../support/cache-directory.ts';
 import { freePort } from '../../support/free-port.ts';
 import type { TestProcesses } from '../../support/processes.ts';
 import { waitFor } from '../../support/wait-for.ts';
@@ -86,8 +86,7 @@ export async function startToxiproxy(processes: TestProcesses): Promise<Toxiprox
 }
 
 async function findToxiproxy(): Promise<string> {
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
-  const program = join(cache, 'millrace', 'tools', 'toxiproxy');
+  const program = join(cacheDirectory(), 'tools', 'toxiproxy');
   await access(program).catch((raw: unknown) => {
     throw new Error(`The fault tests need ${program}. Run \`scripts/setup-test-machine\`.`, { cause: raw });
   });

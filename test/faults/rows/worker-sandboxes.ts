@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { access, mkdir, symlink } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
+import { cacheDirectory } from '../../support/cache-directory.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { callsOf, deployOwn, standingOf, type OwnWorkflow } from '../harness/own-workflow.ts';
 import type { FaultGroup, FaultRow } from '../harness/row.ts';
@@ -139,10 +139,9 @@ async function runtimeIsMissing(stage: Stage): Promise<readonly string[]> {
 
 /** Places where a worker finds everything but runsc. */
 async function withoutRunsc(stage: Stage): Promise<Readonly<Record<string, string>>> {
-  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace');
   const emptied = join(stage.directory, 'cache', 'millrace');
   await mkdir(emptied, { recursive: true });
-  await symlink(join(cache, 'rootfs'), join(emptied, 'rootfs'));
+  await symlink(join(cacheDirectory(), 'rootfs'), join(emptied, 'rootfs'));
   const folders = (process.env['PATH'] ?? '').split(delimiter);
   const hasRunsc = await Promise.all(folders.map((folder) => exists(join(folder, 'runsc'))));
   return {

@@ -27,7 +27,13 @@ import { insertVersion } from '../../../src/core/workflows/store.ts';
 import { createMaintenance } from '../../../src/worker/maintenance.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import type { Owner } from '../../support/executions.ts';
-import { insertBacklog, insertHistory, makeOwners, makePartitions } from '../../support/history.ts';
+import {
+  insertBacklog,
+  insertHistory,
+  makeOwners,
+  makePartitions,
+  sampleDelivery,
+} from '../../support/history.ts';
 import { waitFor } from '../../support/wait-for.ts';
 
 const RETENTION_MS = 30 * DAY_MS;
@@ -243,7 +249,7 @@ describe('retention', () => {
       const load = Promise.all([
         ...Array.from({ length: 8 }, () =>
           whileDropping(async () => {
-            await ingest.add(deliveryOf(owner));
+            await ingest.add(sampleDelivery(owner));
             accepted++;
           }),
         ),
@@ -297,22 +303,6 @@ describe('retention', () => {
       await Promise.all([ingestDb.end(), api.end()]);
     },
   );
-});
-
-const deliveryOf = ({ tenantId, workflowId }: Owner) => ({
-  deliveryId: makeId(Date.now()),
-  executionId: makeId(Date.now()),
-  tenantId,
-  workflowId,
-  version: 1,
-  endpointId: 'made',
-  triggerName: 'in',
-  verdict: 'accepted' as const,
-  dedupeKey: randomUUID(),
-  method: 'POST',
-  query: '',
-  headersJson: '{}',
-  body: Buffer.from('{}'),
 });
 
 describe('a worker', () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonObject, JsonValue } from '../../../src/core/json.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { parseJsonLines } from '../../support/json-lines.ts';
 import { makeShellLayer } from '../../support/machine-image.ts';
 import { makeTar, writeLayout } from '../../support/oci-layout.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
@@ -109,10 +110,7 @@ const run = async (step: ContainerStep, body: JsonValue = {}) =>
 
 async function logOf(id: string): Promise<readonly JsonObject[]> {
   const { text } = await platform.call('GET', `/api/v1/executions/${id}/logs`);
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as JsonObject);
+  return parseJsonLines(text) as readonly JsonObject[];
 }
 const messageOf = (execution: JsonObject): string => (execution['error'] as { message: string }).message;
 

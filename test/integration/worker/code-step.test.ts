@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonObject, JsonValue } from '../../../src/core/json.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { parseJsonLines } from '../../support/json-lines.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
 import { startSink, type Sink } from '../../support/sink.ts';
 import { waitFor } from '../../support/wait-for.ts';
@@ -61,10 +62,7 @@ const run = async (step: CodeStep, body: JsonValue = {}) =>
 
 async function logOf(id: string): Promise<readonly JsonObject[]> {
   const { text } = await platform.call('GET', `/api/v1/executions/${id}/logs`);
-  return text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as JsonObject);
+  return parseJsonLines(text) as readonly JsonObject[];
 }
 
 const CTX_JS = `

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonObject } from '../../../src/core/json.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { parseJsonLines } from '../../support/json-lines.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
 
 let database: TestDatabase;
@@ -50,10 +51,9 @@ async function run(
   const { data } = await platform.post(hook, body);
   const execution = await platform.finished(data.executionId as string, 60_000);
   const { text } = await platform.call('GET', `/api/v1/executions/${data.executionId as string}/logs`);
-  const lines = text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => (JSON.parse(line) as { readonly message: string }).message);
+  const lines = (parseJsonLines(text) as readonly { readonly message: string }[]).map(
+    ({ message }) => message,
+  );
   return { execution, lines };
 }
 
