@@ -1,3 +1,4 @@
+import type { JsonValue } from '../../core/json.ts';
 import type { Run } from './run.ts';
 
 /** What is more is not measured: no execution that holds so much gives its slot away. */
@@ -21,5 +22,13 @@ export function heldBytes(run: Run): number {
   return bytes;
 }
 
-const sizeOf = (value: unknown): number =>
-  value === null || value === undefined ? 0 : JSON.stringify(value).length;
+/** Outputs never change, and every slow call of an execution asks for all of them again. */
+const sizes = new WeakMap<object, number>();
+
+function sizeOf(value: JsonValue | undefined): number {
+  if (typeof value === 'string') return value.length;
+  if (typeof value !== 'object' || value === null) return 0;
+  const size = sizes.get(value) ?? JSON.stringify(value).length;
+  sizes.set(value, size);
+  return size;
+}

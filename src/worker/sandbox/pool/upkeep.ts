@@ -3,7 +3,6 @@ import type { Logger } from '../../../core/logger.ts';
 import { RUNTIMES, type Runtime, type SandboxLimits } from '../driver.ts';
 import { chooseDrained, chooseRefill, chooseReliever, expired } from './decide.ts';
 import { spareKind, type Fleet } from './fleet.ts';
-import { observePoolSize, type PoolMetrics } from './metrics.ts';
 import { costOf, type PoolBounds } from './state.ts';
 import type { Waiting } from './waiting.ts';
 
@@ -32,7 +31,6 @@ export interface Upkeep {
 }
 
 export function createUpkeep(deps: {
-  readonly metrics: PoolMetrics;
   readonly logger: Logger;
   readonly defaultLimits: SandboxLimits;
   readonly idleMs?: number;
@@ -47,7 +45,7 @@ export function createUpkeep(deps: {
   readonly reserved: () => number;
   readonly onTick: () => void;
 }): Upkeep {
-  const { metrics, logger, defaultLimits, now, bounds, fleet } = deps;
+  const { logger, defaultLimits, now, bounds, fleet } = deps;
   const { idleMs = DEFAULT_IDLE_MS, refillEveryMs = REFILL_EVERY_MS } = deps;
   const availableMemory = deps.availableMemory ?? (() => process.availableMemory());
   const warm = new Set<Runtime>();
@@ -129,7 +127,6 @@ export function createUpkeep(deps: {
       checkedAtMs = now();
       void checkMemory();
     }
-    observePoolSize(metrics, fleet.members);
   };
 
   return {
@@ -137,7 +134,6 @@ export function createUpkeep(deps: {
     start(available) {
       runtimes = available;
       timer = setInterval(tick, deps.tickMs ?? TICK_MS).unref();
-      observePoolSize(metrics, fleet.members);
     },
     stop() {
       clearInterval(timer);
