@@ -5,6 +5,7 @@ import { coerceError } from '../../../core/errors/app-error.ts';
 import { runnerCommand } from '../rootfs/layout.ts';
 import { makeParentCgroup, memoryFileOf, openCgroups, setCgroupLimits, type CgroupTree } from './cgroups.ts';
 import { startContainer, type Container, type ContainerDeps } from './containers.ts';
+import { createFairShares } from './fair-shares.ts';
 import { startImage } from './image-containers.ts';
 import type { FromLauncher, LauncherSettings, ToLauncher } from './launcher-messages.ts';
 import { chooseRunsc } from './self-test.ts';
@@ -14,6 +15,8 @@ import { createState, removeState, sweepStates } from './state.ts';
 
 type Send = (message: FromLauncher, socket?: Socket) => void;
 type Call = Extract<ToLauncher, { readonly call: number }>;
+
+const SHARES_EVERY_MS = 200;
 
 interface Opened extends ContainerDeps {
   readonly settings: LauncherSettings;
@@ -29,6 +32,7 @@ export class Launcher {
   #opened: Opened | undefined;
   #opening: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
+  #sharing: NodeJS.Timeout | undefined;
   #count = 0;
 
   constructor(send: Send) {
@@ -66,6 +70,7 @@ export class Launcher {
 
   async #stop(): Promise<void> {
     await this.#opening;
+    clearInterval(this.#sharing);
     while (this.#containers.size > 0 || this.#starting.size > 0) {
       for (const container of this.#containers.values()) container.kill();
       await Promise.allSettled([
@@ -106,12 +111,23 @@ export class Launcher {
             }),
         }));
       this.#opened = { ...parts, runsc: choice, settings, pairs };
+      this.#shareProcessors(tree);
       this.#send({ type: 'ready', choice, swept });
     } catch (error) {
       pairs.close();
       await removeState(tree, state);
       throw error;
     }
+  }
+
+  #shareProcessors(tree: CgroupTree): void {
+    const shares = createFairShares(tree);
+    let looking: Promise<void> | undefined;
+    this.#sharing = setInterval(() => {
+      if (this.#containers.size === 0) return;
+      const groups = [...this.#containers.values()].map(({ cgroup }) => cgroup);
+      looking ??= shares.look(groups).finally(() => (looking = undefined));
+    }, SHARES_EVERY_MS).unref();
   }
 
   #answer(call: Call): void {
