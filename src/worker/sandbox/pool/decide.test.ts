@@ -48,6 +48,7 @@ const entry = (overrides: Partial<Entry>): Entry => ({
   slots: 2,
   used: 0,
   idleSinceMs: 0,
+  usedBeforeMs: 0,
   ...overrides,
 });
 const spare = (overrides: Partial<Entry> = {}): Entry =>
@@ -102,6 +103,17 @@ test('what is started ends the idle ones first, then spares, and never what is b
   expect(plan([busy, busy, busy, busy, other], wish('a'))).toEqual({ type: 'start', victims: [other] });
   expect(plan([busy, busy, busy, busy, busy], wish('a'))).toEqual({ type: 'full' });
   expect(plan([busy, busy, busy, busy, entry({ phase: 'ending' })], wish('a'))).toEqual({ type: 'soon' });
+});
+
+test('what ran once goes before what ran again and again, however long that has been idle', () => {
+  const regular = entry({ idleSinceMs: 10, usedBeforeMs: 5 });
+  const frequent = entry({ idleSinceMs: 8, usedBeforeMs: 7 });
+  const once = entry({ idleSinceMs: 90 });
+  const earlier = entry({ idleSinceMs: 80 });
+  const plan = planStart([regular, once, frequent, earlier, entry({ used: 1 })], wish('b'), 1, BOUNDS, 0);
+  expect(plan).toEqual({ type: 'start', victims: [earlier] });
+  expect(chooseReliever([regular, once, frequent])).toBe(once);
+  expect(chooseReliever([regular, frequent])).toBe(regular);
 });
 
 test('one that starts covers as many wishes as it has slots', () => {
@@ -223,6 +235,7 @@ test('never two tenants in a sandbox, never over budget, never two refills at a 
             const busy = pick(move.which, ({ used }) => used > 0);
             if (busy === undefined) break;
             busy.used--;
+            busy.usedBeforeMs = busy.idleSinceMs;
             busy.idleSinceMs = nowMs;
             if (busy.isCondemned && busy.used === 0) busy.phase = 'ending';
             break;

@@ -12,6 +12,11 @@ const costs = (entries: Iterable<Entry>): number => {
 };
 const isIdle = (entry: Entry): boolean => entry.phase === 'kept' && entry.used === 0 && !entry.isCondemned;
 const byIdleTime = (a: Entry, b: Entry): number => a.idleSinceMs - b.idleSinceMs;
+/**
+ * The one whose last run but one is the longest ago goes first, which is what LRU-2 is (O'Neil, O'Neil and Weikum, SIGMOD
+ * 1993): a flood of workflows that run once does not drive out those that run all the time.
+ */
+const byReuse = (a: Entry, b: Entry): number => a.usedBeforeMs - b.usedBeforeMs || byIdleTime(a, b);
 const countOf = (entries: readonly Entry[], key: string): number => {
   let count = 0;
   for (const { owner, phase } of entries) if (owner?.key === key && phase !== 'ending') count++;
@@ -97,7 +102,7 @@ export function planStart<E extends Entry>(
   const missing = wish.cost - room - costs(entries.filter(({ phase }) => phase === 'ending'));
   if (missing <= 0) return { type: 'soon' };
   const spares = entries.filter(({ phase }) => phase === 'spare');
-  const victims = pickVictims([...entries.filter(isIdle).sort(byIdleTime), ...spares], missing);
+  const victims = pickVictims([...entries.filter(isIdle).sort(byReuse), ...spares], missing);
   return victims === undefined ? { type: 'full' } : { type: 'start', victims };
 }
 
@@ -166,7 +171,7 @@ export function chooseRefill<E extends Entry>(
   const old = entries.filter(
     (entry) => isIdle(entry) && facts.nowMs - entry.idleSinceMs >= REFILL_EVICTS_AFTER_MS,
   );
-  const victims = pickVictims(old.sort(byIdleTime), missing);
+  const victims = pickVictims(old.sort(byReuse), missing);
   return victims === undefined ? undefined : { runtime, victims };
 }
 
@@ -192,6 +197,6 @@ export const expired = <E extends Entry>(
   idleMs: number,
 ): readonly E[] => entries.filter((entry) => isIdle(entry) && nowMs - entry.idleSinceMs >= idleMs);
 
-/** What to end when the machine runs out of memory: the one that has been idle for the longest, or else a spare. */
+/** What to end when the machine runs out of memory: the idle one that is least likely to be wanted, or else a spare. */
 export const chooseReliever = <E extends Entry>(entries: readonly E[]): E | undefined =>
-  entries.filter(isIdle).sort(byIdleTime)[0] ?? entries.find(({ phase }) => phase === 'spare');
+  entries.filter(isIdle).sort(byReuse)[0] ?? entries.find(({ phase }) => phase === 'spare');

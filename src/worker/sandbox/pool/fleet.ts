@@ -84,6 +84,7 @@ export function createFleet(deps: {
       });
       member.session = session;
       member.slots = session.slots;
+      if (session.sandbox.isWarm) member.isFresh = false;
       watch(member, session);
     } catch (raw) {
       member.phase = 'ending';
@@ -196,6 +197,7 @@ export function createFleet(deps: {
     },
     vacate(member) {
       member.used--;
+      member.usedBeforeMs = member.executions > 1 ? member.idleSinceMs : 0;
       member.idleSinceMs = now();
       if (member.condemnedFor !== undefined && member.used === 0) end(member, member.condemnedFor);
     },

@@ -32,6 +32,7 @@ export const createMember = (
   slots: USUAL_SLOTS,
   used: 0,
   idleSinceMs: 0,
+  usedBeforeMs: 0,
   session: undefined,
   executions: 0,
   isFresh: start.owner !== undefined,

@@ -35,6 +35,8 @@ export interface Entry {
   readonly used: number;
   /** When its last run ended, or when it became ready. */
   readonly idleSinceMs: number;
+  /** When the run before its last ended; 0 while it has run once at most. */
+  readonly usedBeforeMs: number;
 }
 
 /** What a request wants, prepared for comparing. */
