@@ -1,15 +1,23 @@
-// `npm run bench:compare [-- --runs 3 --webhooks 1000]`: the same load on Millrace and on n8n, in turns, side by side.
+// `npm run bench:compare [-- --runs 3 --webhooks 1000 --with n8n,dbos,restate]`: the same load on Millrace and on others, in
+// turns, side by side.
 import { parseArgs } from 'node:util';
 import build from '../../test/support/build-setup.ts';
 import { describeMachine } from '../platform/machine.ts';
 import { startServices } from '../platform/services.ts';
 import { spreadOf } from '../statistics.ts';
 import { FIGURES } from '../targets.ts';
+import { installDbos } from './dbos.ts';
 import { millrace } from './millrace.ts';
 import { installN8n } from './n8n.ts';
+import { installRestate } from './restate.ts';
 import type { Measured, System } from './system.ts';
 
-const USAGE = 'Usage: npm run bench:compare [-- --runs <1-20> --webhooks <100-100000>]';
+/** What Millrace may be compared with, and how each is got. */
+const OTHERS = { n8n: installN8n, dbos: installDbos, restate: installRestate } as const;
+type Other = keyof typeof OTHERS;
+const NAMES = Object.keys(OTHERS) as readonly Other[];
+
+const USAGE = `Usage: npm run bench:compare [-- --runs <1-20> --webhooks <100-100000> --with <${NAMES.join(',')}>]`;
 
 const ROWS: readonly {
   readonly key: keyof Measured;
@@ -24,25 +32,53 @@ const ROWS: readonly {
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
-function parseSettings(): { readonly runs: number; readonly webhooks: number } {
+interface Settings {
+  readonly runs: number;
+  readonly webhooks: number;
+  readonly others: readonly Other[];
+}
+
+function parseSettings(): Settings {
   const { values } = parseArgs({
-    options: { runs: { type: 'string', default: '3' }, webhooks: { type: 'string', default: '1000' } },
+    options: {
+      runs: { type: 'string', default: '3' },
+      webhooks: { type: 'string', default: '1000' },
+      with: { type: 'string', default: NAMES.join(',') },
+    },
   });
   const [runs, webhooks] = [Number(values.runs), Number(values.webhooks)];
+  const asked = values.with.split(',').map((name) => name.trim());
+  const others = NAMES.filter((name) => asked.includes(name));
   const isWithin = (n: number, min: number, max: number): boolean =>
     Number.isInteger(n) && n >= min && n <= max;
-  if (!isWithin(runs, 1, 20) || !isWithin(webhooks, 100, 100_000)) throw new Error(USAGE);
-  return { runs, webhooks };
+  if (!isWithin(runs, 1, 20) || !isWithin(webhooks, 100, 100_000) || others.length !== asked.length) {
+    throw new Error(USAGE);
+  }
+  return { runs, webhooks, others };
+}
+
+/** Undefined when it cannot be had here, which is said. */
+async function install(name: Other): Promise<System | undefined> {
+  try {
+    return await OTHERS[name](say);
+  } catch (raw) {
+    say(
+      `${name} cannot be installed here: ${raw instanceof Error ? raw.message.slice(0, 500) : String(raw)}`,
+    );
+    return undefined;
+  }
 }
 
 async function main(): Promise<void> {
-  const { runs, webhooks } = parseSettings();
+  const { runs, webhooks, others } = parseSettings();
   await build();
-  const n8n = await installN8n(say).catch((raw: unknown) => {
-    say(`n8n cannot be installed here: ${raw instanceof Error ? raw.message.slice(0, 500) : String(raw)}`);
-    return undefined;
-  });
-  const systems = [millrace, ...(n8n === undefined ? [] : [n8n])];
+  const systems: System[] = [millrace];
+  let isN8nMissing = false;
+  for (const name of others) {
+    const system = await install(name);
+    if (system !== undefined) systems.push(system);
+    else if (name === 'n8n') isN8nMissing = true;
+  }
   const services = await startServices({ traceStatements: false });
   try {
     const results = new Map<System, Measured[]>(systems.map((system) => [system, []]));
@@ -56,30 +92,30 @@ async function main(): Promise<void> {
     process.stdout.write(
       `${runs} runs in turns of ${webhooks} webhooks each, medians (lowest–highest); ${machine.cores} cores of ${machine.cpu}, commit ${machine.commit}\n`,
     );
-    for (const row of ROWS) process.stdout.write(`${describe(row, results, n8n)}\n`);
-    if (n8n === undefined) process.stdout.write(`${publishedFigures()}\n`);
+    for (const row of ROWS) process.stdout.write(describe(row, results));
+    if (isN8nMissing) process.stdout.write(`${publishedFigures()}\n`);
   } finally {
     await services.stop();
   }
 }
 
+/** A line for each system, with how many times better Millrace is than it. */
 function describe(
   { key, title, isMoreBetter }: (typeof ROWS)[number],
   results: ReadonlyMap<System, readonly Measured[]>,
-  n8n: System | undefined,
 ): string {
-  const spreads = [...results].map(([system, runs]) => ({
-    system,
+  const spreads = [...results].map(([{ name }, runs]) => ({
+    name,
     ...spreadOf(runs.map((run) => run[key])),
   }));
-  const texts = spreads.map(
-    ({ system, median, min, max }) =>
-      `${system.name} ${median.toFixed(0)} (${min.toFixed(0)}–${max.toFixed(0)})`,
-  );
-  const [ours, theirs] = spreads;
-  if (n8n === undefined || ours === undefined || theirs === undefined) return `${title}: ${texts.join(', ')}`;
-  const ratio = isMoreBetter ? ours.median / theirs.median : theirs.median / ours.median;
-  return `${title}: ${texts.join(', ')}: ${ratio.toFixed(1)} times better`;
+  const ours = spreads.find(({ name }) => name === millrace.name)!; // it is always measured
+  const lines = spreads.map(({ name, median, min, max }) => {
+    const text = `  ${name.padEnd(16)} ${median.toFixed(0).padStart(6)} (${min.toFixed(0)}–${max.toFixed(0)})`;
+    if (name === millrace.name) return text;
+    const ratio = isMoreBetter ? ours.median / median : median / ours.median;
+    return `${text}  Millrace: ${ratio.toFixed(1)} times better`;
+  });
+  return `${title}\n${lines.join('\n')}\n`;
 }
 
 /** What was measured on a machine like the project's, where n8n could be installed. */

@@ -1,17 +1,15 @@
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import pg from 'pg';
-import { cacheDirectory } from '../../test/support/cache-directory.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import type { TestProcess } from '../../test/support/processes.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
 import { runClosedLoop } from '../load/run-load.ts';
 import { makeBody } from '../load/signed-bodies.ts';
 import type { Services } from '../platform/services.ts';
+import { installInto } from './npm-folder.ts';
 import { CONNECTIONS, toMeasured, WARM_UP, type Ended, type Measured, type System } from './system.ts';
 
 /** The version that the project's figures are of. */
@@ -21,7 +19,6 @@ const OVERRIDES = { xlsx: '0.18.5' };
 const SCHEMA = 'n8n';
 const PATH = 'bench';
 const WORKFLOW_ID = 'benchbenchbench1';
-const INSTALL_WITHIN_MS = 15 * 60_000;
 const READY_WITHIN_MS = 120_000;
 const DRAINED_WITHIN_MS = 300_000;
 
@@ -32,26 +29,11 @@ const DRAINED_WITHIN_MS = 300_000;
  * @throws Error when it cannot be installed
  */
 export async function installN8n(say: (text: string) => void): Promise<System> {
-  const folder = join(cacheDirectory(), `n8n-${VERSION}`);
-  const program = join(folder, 'node_modules', 'n8n', 'bin', 'n8n');
-  const isThere = await access(program).then(
-    () => true,
-    () => false,
+  const folder = await installInto(
+    { name: `n8n-${VERSION}`, packages: [`n8n@${VERSION}`], overrides: OVERRIDES, proof: 'n8n/bin/n8n' },
+    say,
   );
-  if (!isThere) {
-    say(`installing n8n ${VERSION} into ${folder}; this takes minutes`);
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, 'package.json'), JSON.stringify({ private: true, overrides: OVERRIDES }));
-    await promisify(execFile)('npm', ['install', `n8n@${VERSION}`, '--no-audit', '--no-fund'], {
-      cwd: folder,
-      timeout: INSTALL_WITHIN_MS,
-      maxBuffer: 64 * 1024 * 1024,
-    }).catch((raw: unknown) => {
-      const { stderr = '' } = raw as { readonly stderr?: string };
-      const reasons = stderr.split('\n').filter((line) => line.startsWith('npm error'));
-      throw new Error(reasons.slice(0, 5).join('\n') || String(raw), { cause: raw });
-    });
-  }
+  const program = join(folder, 'node_modules', 'n8n', 'bin', 'n8n');
   return { name: `n8n ${VERSION}`, measure: (services, webhooks) => measure(services, program, webhooks) };
 }
 
