@@ -1,7 +1,8 @@
 import { format, resolveConfig } from 'prettier';
 import type { Machine } from './platform/machine.ts';
+import { SANDBOX_FIGURES } from './sandbox-targets.ts';
 import { spreadOf, type Spread } from './statistics.ts';
-import { FIGURES, type Figure, type FigureName } from './targets.ts';
+import { FIGURES, type Figure, type FigureName, type FigureRange } from './targets.ts';
 
 export type Measured = ReadonlyMap<FigureName, readonly number[]>;
 
@@ -27,7 +28,8 @@ const rowsOf = (measured: Measured): readonly Row[] =>
 
 /** The whole of docs/performance.md, formatted as a file at `path` has to be. */
 export async function renderDocument(path: string, measured: Measured, facts: ReportFacts): Promise<string> {
-  const rows = rowsOf(measured);
+  const all = rowsOf(measured);
+  const rows = all.filter(({ name }) => !(name in SANDBOX_FIGURES));
   const { machine, versions } = facts;
   const text = `# Performance
 
@@ -51,13 +53,20 @@ ratio is the machine's.
 
 ${targetTable(rows.filter(({ figure }) => figure.target !== undefined))}
 
-${verdicts(rows)}
+${verdicts(all)}
 
 ## Beside them
 
 ${plainTable(rows.filter(({ figure }) => figure.target === undefined))}
 
-Not measured here yet: code steps in sandboxes, a backlog of 1,000,000 executions, and how cost grows with workers and history.
+## Code steps in gVisor
+
+One worker with the limits and spares it has by default. Beside each figure is that of the same code in a plain process (\`SANDBOX_DRIVER=process\`) in the
+same runs, and what the runtime did in gVisor, driven by a bare loop, before there was a platform around it.
+
+${sandboxTable(all)}
+
+What a backlog of 1,000,000 executions and a history of 10,000,000 rows change is measured by \`npm run bench -- --only depth\`; [scaling.md](scaling.md) has it.
 
 ## How it is measured
 
@@ -67,6 +76,7 @@ Not measured here yet: code steps in sandboxes, a backlog of 1,000,000 execution
 - **durable overhead**: a chain of 100 \`http\` steps, one execution at a time: its duration by step, less that of the same call by a bare client.
 - **light load**: 10 webhooks a second of 3 \`transform\` steps; from \`received_at\` to \`finished_at\` in PostgreSQL, and as a client of \`respond: result\` sees it.
 - **resume**: from the claim of an execution with 1,000 recorded outcomes (400 chained steps, 600 elements of a \`forEach\`) to its end one step later, with a worker that has just been started after the first was killed, and with the same worker.
+- **code steps**: small steps (a few fields of the request in, an object out) that are deployed as authors do it; claim → result from the journal's times. The backlogs take the first sandboxes along; a *pool miss* has no spare, a *first step* a warmed one that was nobody's. Memory and CPU are those of the sandboxes' cgroups.
 - **start**: from starting the process until \`/health/ready\` answers 200.
 `;
   return format(text, { ...(await resolveConfig(path)), parser: 'markdown' });
@@ -118,6 +128,30 @@ function plainTable(rows: readonly Row[]): string {
   return ['| what | measured | lowest–highest | n8n |', '|---|---|---|---|', ...lines].join('\n');
 }
 
+function sandboxTable(rows: readonly Row[]): string {
+  const spreadsByName = new Map<string, Spread>(rows.map(({ name, spread }) => [name, spread]));
+  const lines = rows
+    .filter(({ name, figure }) => name in SANDBOX_FIGURES && figure.isComparison !== true)
+    .map(({ figure, spread }) => {
+      const plain = figure.plain === undefined ? undefined : spreadsByName.get(figure.plain);
+      const cells = [
+        figure.title,
+        `**${value(spread.median, figure)}**`,
+        range(spread, figure),
+        figure.target === undefined ? '' : targetText(figure),
+        figure.target === undefined ? '' : reachedText(figure, spread),
+        plain === undefined ? '' : value(plain.median, figure),
+        figure.bare === undefined ? '' : spanText(figure.bare, figure),
+      ];
+      return `| ${cells.join(' | ')} |`;
+    });
+  return [
+    '| what | measured | lowest–highest | target | reached | plain process | bare gVisor |',
+    '|---|---|---|---|---|---|---|',
+    ...lines,
+  ].join('\n');
+}
+
 /** Says plainly what is not reached, and by how much. */
 function verdicts(rows: readonly Row[]): string {
   const missed = rows.filter(({ figure, spread }) => !isReached(figure, spread));
@@ -153,8 +187,9 @@ function isReached(figure: Figure, spread: Spread): boolean {
 const targetText = (figure: Figure): string =>
   `${figure.target !== undefined && 'atLeast' in figure.target ? '≥' : '≤'} ${value(goalOf(figure) ?? 0, figure)}`;
 
-function n8nText(figure: Figure): string {
-  const { from, to, note } = figure.n8n!; // asked for by the callers
+const n8nText = (figure: Figure): string => spanText(figure.n8n!, figure); // asked for by the callers
+
+function spanText({ from, to, note }: FigureRange, figure: Figure): string {
   const span = from === to ? value(from, figure) : `${count(from)}–${value(to, figure)}`;
   return note === undefined ? span : `${span} (${note})`;
 }
