@@ -1,4 +1,4 @@
-// `npm run faults [-- --only R01,R09 --minutes 60 --seed 7]`
+// `npm run faults [-- --only R01,R09 --minutes 60 --seed 7 | --mutants]`
 import { randomInt } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { PROJECT_ROOT } from '../support/processes.ts';
 import type { Counts } from './harness/checker.ts';
 import { runRow, type FaultGroup, type FaultRow } from './harness/row.ts';
 import { startStage, type Stage } from './harness/stage.ts';
+import { MUTANTS, runMutant } from './mutants.ts';
 import { GROUPS } from './rows/all.ts';
 import { parseSettings, USAGE, UsageError, type Settings } from './settings.ts';
 import { renderDocument, renderTable, type RanRow } from './table.ts';
@@ -80,6 +81,7 @@ async function main(): Promise<number> {
   const { only, minutes } = settings;
   const entries = only === undefined ? ENTRIES : ENTRIES.filter(({ row }) => only.includes(row.id));
   await build();
+  if (settings.mutants) return runMutants();
   const runner = createRunner();
   stopOnSignals(runner);
   try {
@@ -115,6 +117,20 @@ async function runEach(runner: Runner, entries: readonly Entry[], settings: Sett
     say('docs/guarantees.md has the table of this run');
   }
   return 0;
+}
+
+/** Each has to be noticed; one that is not does not keep the others from being tried. */
+async function runMutants(): Promise<number> {
+  let unnoticed = 0;
+  let current: Stage | undefined;
+  stopOnSignals({ close: async () => current?.close() });
+  for (const mutant of MUTANTS) {
+    const failure = await runMutant(mutant, (stage) => (current = stage));
+    if (failure === undefined) unnoticed++;
+    const outcome = failure === undefined ? 'NOT NOTICED' : `fails: ${failure.message.split('\n')[0]}`;
+    say(`${mutant.row} without ${mutant.without}: ${outcome}`);
+  }
+  return unnoticed === 0 ? 0 : 1;
 }
 
 /** Rows by chance, until the time is over or one fails. */
@@ -162,7 +178,7 @@ function renderTotals(ran: readonly RanRow[]): string {
   return `${ran.length} rows held (${rows.join(', ')}): ${names.map((name) => `${name} ${sum(name)}`).join(', ')}`;
 }
 
-function stopOnSignals(runner: Runner): void {
+function stopOnSignals(runner: Pick<Runner, 'close'>): void {
   for (const [signal, code] of Object.entries(SIGNALS)) {
     process.once(signal, () => {
       say(`${signal}: stopping`);

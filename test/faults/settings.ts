@@ -7,11 +7,14 @@ export interface Settings {
   /** Rows by chance for so long; undefined: each once. */
   readonly minutes: number | undefined;
   readonly seed: number;
+  /** The platform with its protections taken out one by one: each has to fail its row. */
+  readonly mutants: boolean;
 }
 
-export const USAGE = `Usage: npm run faults [-- --only <ids> --minutes <1-1440> --seed <number>]
+export const USAGE = `Usage: npm run faults [-- --only <ids> --minutes <1-1440> --seed <number> | --mutants]
 Without --minutes each row runs once, in order; a run of all of them writes the table of docs/guarantees.md.
-With --minutes rows are picked by chance until the time is over or one fails; --seed repeats the picks of an earlier run.`;
+With --minutes rows are picked by chance until the time is over or one fails; --seed repeats the picks of an earlier run.
+With --mutants protections are taken out of the built platform one by one, and the row of each has to fail.`;
 
 /** The command line is wrong; the message says how, and nothing when only help was asked for. */
 export class UsageError extends Error {}
@@ -29,6 +32,7 @@ export function parseSettings(args: readonly string[], ids: readonly string[], r
         only: { type: 'string' },
         minutes: { type: 'string' },
         seed: { type: 'string' },
+        mutants: { type: 'boolean', default: false },
         help: { type: 'boolean' },
       },
     }));
@@ -38,11 +42,14 @@ export function parseSettings(args: readonly string[], ids: readonly string[], r
   if (values.help) throw new UsageError('');
   if (values.seed !== undefined && values.minutes === undefined)
     throw new UsageError('--seed is for picks by chance; give --minutes too.');
+  if (values.mutants && (values.only !== undefined || values.minutes !== undefined))
+    throw new UsageError('--mutants runs the rows of its own list; leave out --only and --minutes.');
   return {
     only: values.only === undefined ? undefined : parseIds(values.only, ids),
     minutes:
       values.minutes === undefined ? undefined : wholeNumber('--minutes', values.minutes, 1, MOST_MINUTES),
     seed: values.seed === undefined ? randomSeed : wholeNumber('--seed', values.seed, 0, MOST_SEED),
+    mutants: values.mutants,
   };
 }
 

@@ -40,12 +40,17 @@ describe('the command line of `npm run faults`', () => {
   const KNOWN = ['R01', 'R02'];
 
   it('runs each row once when it says nothing', () => {
-    expect(parseSettings([], KNOWN, 7)).toEqual({ only: undefined, minutes: undefined, seed: 7 });
+    expect(parseSettings([], KNOWN, 7)).toEqual({
+      only: undefined,
+      minutes: undefined,
+      seed: 7,
+      mutants: false,
+    });
   });
 
   it('takes rows, minutes and the seed of an earlier run', () => {
     const args = ['--only', 'R01, R02', '--minutes', '60', '--seed', '3'];
-    expect(parseSettings(args, KNOWN, 7)).toEqual({ only: KNOWN, minutes: 60, seed: 3 });
+    expect(parseSettings(args, KNOWN, 7)).toEqual({ only: KNOWN, minutes: 60, seed: 3, mutants: false });
   });
 
   it.each([
@@ -56,6 +61,7 @@ describe('the command line of `npm run faults`', () => {
     [['--minutes', 'ten'], /--minutes must be a whole number/],
     [['--minutes', '1', '--seed', '-1'], /--seed/],
     [['--seed', '1'], /give --minutes too/],
+    [['--mutants', '--only', 'R01'], /leave out --only/],
     [['--fast'], /--fast/],
     [['R01'], /R01/],
   ])('refuses %j, saying what is allowed', (args, message) => {

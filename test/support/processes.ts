@@ -135,9 +135,9 @@ function startProcess(
 /** The command of a process of the platform, from the sources or, after `npm run build`, from `dist/`. */
 export function platformCommand(
   name: 'api' | 'worker',
-  options: { readonly built: boolean },
+  options: { readonly built: boolean; readonly folder?: string },
 ): readonly [string, ...string[]] {
-  const file = options.built ? `dist/${name}/main.js` : `src/${name}/main.ts`;
+  const file = options.built ? `${options.folder ?? 'dist'}/${name}/main.js` : `src/${name}/main.ts`;
   return [process.execPath, ...NODE_FLAGS, ...MEMORY_FLAGS[name], file];
 }
 

@@ -20,7 +20,8 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
-export async function startLedger(): Promise<Ledger> {
+/** @param host where it listens */
+export async function startLedger(host = '127.0.0.1'): Promise<Ledger> {
   const times = new Map<string, number[]>();
   const pending = new Set<{ readonly path: string; readonly port: number }>();
   let slow: { readonly path: RegExp | undefined; readonly ms: number } = { path: undefined, ms: 0 };
@@ -41,11 +42,11 @@ export async function startLedger(): Promise<Ledger> {
     });
   });
   server.keepAliveTimeout = 60_000;
-  server.listen(0, '127.0.0.1');
+  server.listen(0, host);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${host}:${port}`,
     port,
     timesOf: (key) => times.get(key) ?? [],
     keys: () => times.keys(),

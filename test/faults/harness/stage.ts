@@ -81,6 +81,8 @@ export interface StageOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The database server; PostgreSQL from npm unless said. */
   readonly database?: StartDatabase;
+  /** Where the built platform is; dist/ unless said. */
+  readonly builtFolder?: string;
 }
 
 /** What every process has; short leases, as the short run of the matrix wants. */
@@ -169,15 +171,21 @@ async function compose(
   ): Promise<Actor> => {
     const database = await newLink(kind, 'database');
     const toRedis = await newLink(kind, 'redis');
-    const started = processes.start(platformCommand(kind, { built: true }), {
-      env: {
-        ...environment,
-        DATABASE_URL: urlBy(database),
-        REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
-        [kind === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port),
-        ...env,
+    const started = processes.start(
+      platformCommand(kind, {
+        built: true,
+        ...(options.builtFolder === undefined ? {} : { folder: options.builtFolder }),
+      }),
+      {
+        env: {
+          ...environment,
+          DATABASE_URL: urlBy(database),
+          REDIS_URL: `redis://127.0.0.1:${toRedis.port}`,
+          [kind === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port),
+          ...env,
+        },
       },
-    });
+    );
     if (isReady) await ready(started, port);
     return { name: `${kind}-${started.pid}`, process: started, port, database, redis: toRedis };
   };
@@ -220,7 +228,7 @@ async function compose(
       const index = workers.indexOf(actor);
       if (index >= 0) workers.splice(index, 1);
     },
-    deploy: (name, owner = client) => deploy(owner, ledger, name),
+    deploy: (name, owner = client) => deployLedgerWorkflow(owner, ledger, name),
     atClose: (work) => void toClose.push(work),
     close,
   };
@@ -250,7 +258,8 @@ export async function putHookCredential(client: ApiClient): Promise<void> {
 
 const STEPS = ['one', 'two', 'three'];
 
-async function deploy(client: ApiClient, ledger: Ledger, name: string): Promise<Target> {
+/** A workflow of three calls to the ledger, behind a webhook that `createSender` signs for. */
+export async function deployLedgerWorkflow(client: ApiClient, ledger: Ledger, name: string): Promise<Target> {
   const steps = STEPS.map((id, n) => {
     const needs = n === 0 ? '' : `needs: [${STEPS[n - 1]}], `;
     return `  - { id: ${id}, ${needs}http: { method: POST, url: "${ledger.url}/${name}/${id}", body: { n: "\${{ trigger.body.id }}" } } }`;

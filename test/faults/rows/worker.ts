@@ -112,6 +112,8 @@ const insideStep: FaultRow = {
   },
 };
 
+const STEP_TWO_MS = 400;
+
 const afterWrite: FaultRow = {
   id: 'R11',
   fault: 'worker SIGKILL after the journal write',
@@ -119,7 +121,10 @@ const afterWrite: FaultRow = {
   after: 'nothing re-runs; continues at the next step',
   closedBy: 'outcomes are committed before what depends on them, and a resume reads them',
   async run({ stage, target }) {
+    // Slow enough that executions stand behind their first step, which is recorded, whichever write is the last.
+    stage.ledger.delay(new RegExp(`^/${target.name}/two$`), STEP_TWO_MS);
     const { pid, diedAtMs } = await loseWorker(stage, 'journal.after-write@20');
+    stage.ledger.delay(undefined, 0);
     await endedUntil(stage, target, diedAtMs, TAKEN_OVER_WITHIN_MS);
     const { rows } = await stage.sql.query<{ id: string; done: string[]; later: number }>(
       `select e.id, array_agg(s.step_id) filter (where s.finished_at <= to_timestamp($2 / 1000.0)) as done,

@@ -1,0 +1,109 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PROJECT_ROOT } from '../support/processes.ts';
+import { runRow } from './harness/row.ts';
+import { startStage, type Stage } from './harness/stage.ts';
+import { GROUPS } from './rows/all.ts';
+
+/** The built platform with one of its protections taken out; its row has to notice. */
+export interface Mutant {
+  /** The row that is about this protection. */
+  readonly row: string;
+  readonly without: string;
+  /** In dist/. */
+  readonly file: string;
+  /** Is there exactly once. */
+  readonly from: string;
+  readonly to: string;
+  /** The row takes a minute or more to notice. */
+  readonly isSlow?: true;
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    row: 'R11',
+    without: 'the journal when an execution is taken over',
+    file: 'core/executions/claims.js',
+    from: 'c.dispatch_number > 1 or c.retry_of is not null as has_journal',
+    to: 'false as has_journal',
+  },
+  {
+    row: 'R25',
+    without: 'the unique key of a delivery',
+    file: 'core/deliveries/ingest.js',
+    from: 'where key is null or id in (select delivery_id from keys)',
+    to: '',
+  },
+  {
+    row: 'R39',
+    without: 'locks on the rows that a dispatcher claims',
+    file: 'core/executions/claims.js',
+    from: `order by next_dispatch_at limit q.take
+        for no key update skip locked`,
+    to: 'order by next_dispatch_at limit q.take',
+  },
+  {
+    row: 'R07',
+    without: 'the look at Redis’ eviction policy',
+    file: 'core/hints/redis.js',
+    from: `policy === 'noeviction'`,
+    to: 'policy.length > 0',
+    isSlow: true,
+  },
+  {
+    row: 'R12',
+    without: 'the lease in what a worker writes',
+    file: 'core/executions/journal-store.js',
+    from: 'e.id = w.id and e.lease_id = w.lease_id and',
+    to: 'e.id = w.id and',
+    isSlow: true,
+  },
+  {
+    row: 'R14',
+    without: 'workers that look for due executions',
+    file: 'worker/dispatcher.js',
+    from: 'polling = look()',
+    to: 'polling = Promise.resolve()',
+    isSlow: true,
+  },
+];
+
+/**
+ * Makes the mutant and runs its row.
+ *
+ * @param onStage is given the stage, for whoever has to close it when the process is told to end
+ * @returns what the row fails with, or undefined when it notices nothing
+ * @throws Error when the mutant does not fit the code, or the row there is not
+ */
+export async function runMutant(
+  { row: id, file, from, to }: Mutant,
+  onStage: (stage: Stage) => void = () => undefined,
+): Promise<Error | undefined> {
+  const group = GROUPS.find(({ rows }) => rows.some((row) => row.id === id));
+  const row = group?.rows.find((one) => one.id === id);
+  if (group === undefined || row === undefined) throw new Error(`There is no row ${id}.`);
+  // Below the project, where its packages are found.
+  const folder = await mkdtemp(join(PROJECT_ROOT, 'node_modules', '.mutant-'));
+  try {
+    await cp(join(PROJECT_ROOT, 'dist'), folder, { recursive: true });
+    const source = await readFile(join(folder, file), 'utf8');
+    if (source.split(from).length !== 2)
+      throw new Error(`${file} does not have ${JSON.stringify(from)} once.`);
+    await writeFile(
+      join(folder, file),
+      source.replace(from, () => to),
+    );
+    const stage = await startStage({ ...group.stage, builtFolder: folder });
+    onStage(stage);
+    try {
+      await runRow(row, stage);
+      return undefined;
+    } catch (raw) {
+      return raw instanceof Error ? raw : new Error(String(raw));
+    } finally {
+      await stage.close();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

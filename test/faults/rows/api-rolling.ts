@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { SIGNERS } from '../../support/signatures.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { createBalancer, type Balancer } from '../harness/balancer.ts';
+import { callersOf } from '../harness/callers.ts';
+import { startLoad, toSpan, type Sent } from '../harness/load.ts';
+import { callsOf, callStep, deployOwn, standingOf, type OwnWorkflow } from '../harness/own-workflow.ts';
+import type { FaultRow, Scene } from '../harness/row.ts';
+import type { Actor, Stage, Target } from '../harness/stage.ts';
+
+/** In the short run; FAULTS asks for 100 in a long one. */
+const RESTARTS = 10;
+const PER_SECOND = 200;
+/** Between an API's leaving the rotation and its SIGTERM: what `preStop` waits for. */
+const MOMENT_MS = 100;
+/** A worker waits less than this for what runs, then releases it. */
+const WORKER_GRACE_MS = 1000;
+/** Longer than a worker waits for it. */
+const LONG_STEP_MS = 15_000;
+const RESUMED_WITHIN_MS = 2000;
+/** A worker whose steps are to be cut off gets one of so many executions. */
+const TRIES = 40;
+
+export const rollingRows: readonly FaultRow[] = [
+  {
+    id: 'R33',
+    fault: `SIGTERM rolling restart of API and worker under full load, ${RESTARTS} times`,
+    during: 'no non-2xx, no reset',
+    after: 'in-flight work finished or released; resumed within 2 s',
+    closedBy:
+      'an API finishes what it has and says `connection: close`; a worker finishes or releases, and hints',
+    // The full load goes to the replicas that are restarted; this is for the API of the other rows.
+    perSecond: 1,
+    timeoutMs: 300_000,
+    run: restartAll,
+  },
+];
+
+async function restartAll({ stage, target, extra }: Scene): Promise<readonly string[]> {
+  const balancer = createBalancer(target.hook);
+  const env = { SHUTDOWN_GRACE_MS: String(WORKER_GRACE_MS) };
+  // The workers that were there wait longer for what runs.
+  for (const worker of stage.workers.slice()) {
+    await stage.startWorker({ env });
+    await stage.end(worker, 'SIGTERM');
+  }
+  const long = await deployOwn(stage, (url) => callStep('long', `${url}/\${{ execution.id }}`));
+  const apis = [await stage.startApi({ beside: true }), await stage.startApi({ beside: true })];
+  for (const api of apis) balancer.add(api);
+  const load = startLoad({
+    origin: '',
+    hook: target.hook,
+    perSecond: PER_SECOND,
+    sender: balancer.sender,
+  });
+  let pending = 0;
+  let longestMs = 0;
+  const uploads: Sent[] = [];
+  const resumedMs: number[] = [];
+  try {
+    for (let n = 0; n < RESTARTS; n++) {
+      const replaced = await replaceApi(stage, balancer, apis.shift()!, target); // there are always two
+      apis.push(replaced.api);
+      uploads.push(replaced.upload);
+      pending += replaced.pendingAtTerm;
+      resumedMs.push(await replaceWorker(stage, env, long));
+      longestMs = Math.max(longestMs, await caughtUp(stage, target));
+    }
+  } finally {
+    stage.ledger.delay(undefined, 0);
+    await load.stop();
+  }
+  for (const api of apis) await stage.end(api, 'SIGTERM');
+  extra.push(...load.sent, ...uploads);
+  const { answers } = toSpan([...load.sent, ...uploads]);
+  assert.deepEqual(Object.keys(answers), ['202']);
+  const slowestMs = Math.max(...resumedMs);
+  assert.ok(slowestMs <= RESUMED_WITHIN_MS, `a released execution was resumed after ${slowestMs} ms`);
+  return [
+    `${RESTARTS} APIs and ${RESTARTS} workers restarted under ${PER_SECOND}/s: ${answers['202']} × 202, nothing else`,
+    `${uploads.length} half-sent and ${pending} other requests under way at SIGTERM`,
+    `a step cut off at each worker’s end, resumed after ${slowestMs} ms at most`,
+    `every execution started within ${longestMs.toFixed(0)} ms`,
+  ];
+}
+
+/** As a rollout does it: the new one is ready before the old one leaves the rotation, and a moment later is told to end. */
+async function replaceApi(
+  stage: Stage,
+  balancer: Balancer,
+  old: Actor,
+  target: Target,
+): Promise<{ readonly api: Actor; readonly upload: Sent; readonly pendingAtTerm: number }> {
+  const api = await stage.startApi({ beside: true });
+  balancer.add(api);
+  const upload = await startUpload(old, target);
+  balancer.remove(old);
+  await delay(MOMENT_MS);
+  const pendingAtTerm = balancer.pending(old);
+  old.process.signal('SIGTERM');
+  await delay(MOMENT_MS);
+  const sent = await upload();
+  assert.equal(await old.process.exited, 0);
+  return { api, upload: sent, pendingAtTerm };
+}
+
+/** A request of which only half has been sent; the function that is returned sends the rest. */
+async function startUpload(api: Actor, target: Target): Promise<() => Promise<Sent>> {
+  const id = randomUUID();
+  const body = Buffer.from(JSON.stringify({ id }));
+  const sentAtMs = Date.now();
+  const upload = request({
+    port: api.port,
+    host: '127.0.0.1',
+    path: target.hook,
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      'content-length': body.length,
+      ...SIGNERS.github(body, id),
+    },
+  });
+  await new Promise<void>((resolve) => upload.write(body.subarray(0, 5), () => resolve()));
+  return async () => {
+    upload.end(body.subarray(5));
+    const [response] = (await once(upload, 'response')) as [IncomingMessage];
+    response.resume();
+    assert.equal(response.headers.connection, 'close', 'the sender was not told that the API ends');
+    return {
+      id,
+      outcome: response.statusCode === 202 ? 'ok' : 'info',
+      answer: response.statusCode ?? 0,
+      retryAfter: undefined,
+      executionId: undefined,
+      duplicate: false,
+      sentAtMs,
+      tookMs: Date.now() - sentAtMs,
+    };
+  };
+}
+
+/**
+ * Starts a worker, and ends the oldest while it waits for a step that is longer than its grace.
+ *
+ * @returns how long after the old one's end the step was called again, in milliseconds
+ */
+async function replaceWorker(
+  stage: Stage,
+  env: Readonly<Record<string, string>>,
+  long: OwnWorkflow,
+): Promise<number> {
+  await stage.startWorker({ env });
+  const old = stage.workers[0]!; // there are always two
+  const id = await startOn(stage, old, long);
+  await stage.end(old, 'SIGTERM');
+  const endedAtMs = Date.now();
+  assert.equal(await old.process.exited, 0);
+  const key = `${id}.long`;
+  await waitFor(() => stage.ledger.timesOf(key).length > 1, {
+    timeoutMs: 20_000,
+    what: 'a released execution to be resumed',
+  });
+  assert.deepEqual(callsOf(stage, id, ['long']), [2]);
+  assert.equal((await standingOf(stage, id)).lost_leases, 0, 'the lease was lost instead of released');
+  return Math.max(0, stage.ledger.timesOf(key)[1]! - endedAtMs); // it is there
+}
+
+/** Has a worker wait for the answer to a step; executions that other workers took do the same there. */
+async function startOn(stage: Stage, worker: Actor, long: OwnWorkflow): Promise<string> {
+  for (let n = 0; n < TRIES; n++) {
+    stage.ledger.delay(long.path, LONG_STEP_MS);
+    const id = await long.start();
+    const call = new RegExp(`${long.path.source}${id}`);
+    await waitFor(() => stage.ledger.pending(call) === 1, {
+      timeoutMs: 30_000,
+      what: 'a long step to be under way',
+    });
+    // The next call is answered at once.
+    stage.ledger.delay(undefined, 0);
+    if ((await callersOf(stage, call)).includes(worker)) return id;
+  }
+  throw new assert.AssertionError({ message: `the worker took none of ${TRIES} executions` });
+}
+
+/** Waits until nothing is left that a restart delayed. @returns from acceptance to start, of the slowest, in milliseconds */
+async function caughtUp({ sql }: Stage, { endpointId }: Target): Promise<number> {
+  return waitFor(
+    async () => {
+      const { rows } = await sql.query<{ slowest: number; waiting: number }>(
+        `select (extract(epoch from max(e.started_at - e.created_at)) * 1000)::float8 as slowest,
+           count(*) filter (where e.started_at is null and e.created_at < now() - interval '1 second')::int as waiting
+         from execution e join delivery d on d.id = e.delivery_id where d.endpoint_id = $1`,
+        [endpointId],
+      );
+      return rows[0]?.waiting === 0 && rows[0].slowest;
+    },
+    { timeoutMs: 60_000, intervalMs: 200, what: 'what waited during a restart to start' },
+  );
+}
