@@ -5,7 +5,7 @@ import { coerceError } from '../core/errors/app-error.ts';
 import { createBullPublisher } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
-import { stopOnSignals } from '../core/lifecycle.ts';
+import { runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger } from '../core/logger.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { createMetrics } from '../core/telemetry/metrics.ts';
@@ -32,13 +32,18 @@ async function main(): Promise<void> {
       onError: (error) => logger.warn({ err: error }, 'Redis failed'),
     });
   }
-  const api = await startApi({ config, logger, metrics, hints });
-  const stop = async (): Promise<void> => {
-    await api.stop();
-    await hints?.close();
-  };
-  stopOnSignals({ stop }, config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS, (error) =>
-    logger.error({ err: error }, 'stopping failed'),
+  await runUntilSignal(
+    async (signal) => {
+      const api = await startApi({ config, logger, metrics, hints, waitForDatabase: signal });
+      return {
+        async stop() {
+          await api.stop();
+          await hints?.close();
+        },
+      };
+    },
+    config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS,
+    (error) => logger.error({ err: error }, 'stopping failed'),
   );
 }
 

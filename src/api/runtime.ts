@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { apiKeys } from '../core/config/api-keys.ts';
 import type { ConfigOf } from '../core/config/key.ts';
 import { createBundler } from '../core/bundle/bundler.ts';
@@ -12,9 +11,9 @@ import { appError, coerceError } from '../core/errors/app-error.ts';
 import { createExecutionWatcher } from '../core/executions/watch.ts';
 import { createFailpoints } from '../core/failpoints.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
-import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
+import { composeOrClose, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
-import { checkStorage } from '../core/startup.ts';
+import { createStorageWait } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
 import { ensureBootstrapKey } from '../core/tenants/bootstrap.ts';
@@ -23,7 +22,7 @@ import { createApp } from './app.ts';
 import { DEFAULT_API_LIMITS } from './deps.ts';
 import { createBacklogGuard } from './hooks/backlog.ts';
 import { createHooksHandler } from './hooks/handler.ts';
-import { createFarewell, createHttpServer } from './http/server.ts';
+import { createDoors } from './http/doors.ts';
 
 export type ApiConfig = ConfigOf<typeof apiKeys>;
 
@@ -33,10 +32,17 @@ export interface ApiOptions {
   readonly metrics: Metrics;
   /** Undefined: nothing carries hints, workers poll. */
   readonly hints: HintPublisher | undefined;
+  /**
+   * Waits for a database that is not there or not migrated yet, alive but not ready, until this is aborted. Without it such
+   * a database is an error.
+   */
+  readonly waitForDatabase?: AbortSignal;
 }
 
 export interface ApiRuntime {
   readonly port: number;
+  /** Of health and metrics; the same as `port` unless API_ADMIN_PORT says otherwise. */
+  readonly adminPort: number;
   /** Where callers reach it, by configuration or by its port. */
   readonly publicUrl: string;
   /** Stops accepting, finishes requests under way, closes everything. Idempotent. */
@@ -49,10 +55,11 @@ const ACQUIRE_TIMEOUT_MS = 2000;
 const CLOCK_SYNC_MS = 10_000;
 /** Beyond this skew timestamps of signatures would be judged wrongly (FAULTS R30). */
 const MAX_CLOCK_SKEW_MS = 30_000;
+const STARTING = new Error('the API still starts');
 const NO_HINTS: HintPublisher = { publish: () => {}, healthy: () => false, close: async () => {} };
 
 /**
- * Starts the API: ingest, REST, health and metrics on one port.
+ * Starts the API: ingest and REST, and health and metrics on the same port or one of their own.
  *
  * @throws AppError when the database is unfit or the port is taken; nothing is left open then
  */
@@ -82,11 +89,48 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   };
   const db = open('millrace_api', 'rest', config.DB_MAX_OPEN_CONNS - INGEST_CONNECTIONS);
   const ingestDb = open('millrace_ingest', 'ingest', INGEST_CONNECTIONS);
-  await checkStorage(db);
+  const clock = createDatabaseClock(ingestDb);
+  const stopping = new AbortController();
+  const storage = createStorageWait({ db, logger, signal: options.waitForDatabase });
+  let isServing = false;
+  const admin = createAdminHandler({
+    checks: {
+      database: async () => {
+        const waitingFor = storage.reason() ?? (isServing ? undefined : STARTING);
+        if (waitingFor !== undefined) throw waitingFor;
+        await ingestDb.query('select 1');
+        return undefined;
+      },
+      clock: async () => {
+        const skewMs = Math.abs(clock.skewMs());
+        if (skewMs <= MAX_CLOCK_SKEW_MS) return undefined;
+        throw appError('database_unfit', {
+          args: [`This clock and the database's are ${Math.round(skewMs / 1000)} s apart; set both by NTP`],
+        });
+      },
+    },
+    isDraining: () => stopping.signal.aborted,
+    metrics: metrics.registry,
+    onCheckFailed: (check, error) => {
+      // What is waited for is said by itself, and less often.
+      if (error !== STARTING && error !== storage.reason())
+        logger.warn({ err: error, check }, 'a readiness check failed');
+    },
+  });
+  const doors = await createDoors(
+    {
+      port: config.API_PORT,
+      adminPort: config.API_ADMIN_PORT,
+      host: config.LISTEN_HOST,
+      admin,
+      shutdownGraceMs: config.SHUTDOWN_GRACE_MS,
+      logger,
+    },
+    closers,
+  );
+  await storage.wait();
   if (config.MILLRACE_BOOTSTRAP_API_KEY !== undefined)
     await bootstrap(options, config.MILLRACE_BOOTSTRAP_API_KEY);
-
-  const clock = createDatabaseClock(ingestDb);
   await clock.sync();
   const syncTimer = setInterval(() => {
     clock
@@ -116,34 +160,8 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   const backlog = createBacklogGuard(ingestDb, config.MAX_BACKLOG, warn('the backlog could not be measured'));
   const bundler = createBundler();
   closers.add(() => bundler.close());
-  const stopping = new AbortController();
-
-  const admin = createAdminHandler({
-    checks: {
-      database: async () => {
-        await ingestDb.query('select 1');
-        return undefined;
-      },
-      clock: async () => {
-        const skewMs = Math.abs(clock.skewMs());
-        if (skewMs <= MAX_CLOCK_SKEW_MS) return undefined;
-        throw appError('database_unfit', {
-          args: [`This clock and the database's are ${Math.round(skewMs / 1000)} s apart; set both by NTP`],
-        });
-      },
-    },
-    isDraining: () => stopping.signal.aborted,
-    metrics: metrics.registry,
-    onCheckFailed: (check, error) => logger.warn({ err: error, check }, 'a readiness check failed'),
-  });
-
-  // The port may be free choice (0), and PUBLIC_URL by default names it; so it listens first, and answers after.
-  let serve = (_req: IncomingMessage, res: ServerResponse): void => void res.writeHead(503).end();
-  const server = createHttpServer((req, res) => serve(req, res));
-  const sayFarewell = createFarewell(server);
-  const port = await listen(server, config.API_PORT, config.LISTEN_HOST, 'API_PORT');
-  closers.add(() => closeServer(server, config.SHUTDOWN_GRACE_MS));
-  const publicUrl = config.PUBLIC_URL ?? `http://localhost:${port}`;
+  // PUBLIC_URL by default names the port, which may be of free choice (0).
+  const publicUrl = config.PUBLIC_URL ?? `http://localhost:${doors.port}`;
   const publicHooksUrl = config.PUBLIC_HOOKS_URL ?? publicUrl;
 
   const hooks = createHooksHandler({
@@ -189,24 +207,28 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     },
     stopping: stopping.signal,
     hooks,
-    admin,
+    admin: doors.adminPort === doors.port ? admin : undefined,
     onRequest: ({ route, status, durationMs }) =>
       metrics.httpRequestDuration.observe({ route, status: String(status) }, durationMs / 1000),
   });
-  serve = (req, res) => (req.url?.startsWith('/hooks/') ? hooks(req, res) : void app(req, res));
+  doors.open((req, res) => (req.url?.startsWith('/hooks/') ? hooks(req, res) : void app(req, res)));
+  isServing = true;
   backlog.start();
-  logger.info({ port, publicUrl }, 'api started');
+  const { port, adminPort } = doors;
+  logger.info({ port, adminPort, publicUrl }, 'api started');
 
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     stopping.abort();
-    sayFarewell();
+    doors.sayFarewell();
     backlog.stop();
     watcher.stop();
+    // Requests under way need all that is closed after them.
+    await doors.close();
     await closers.closeAll();
     logger.info('api stopped');
   };
-  return { port, publicUrl, stop: () => (stopped ??= stop()) };
+  return { port, adminPort, publicUrl, stop: () => (stopped ??= stop()) };
 }
 
 /** The only thing the API does beyond its own roles, and only while there is no key at all. */

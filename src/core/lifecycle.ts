@@ -85,6 +85,32 @@ export interface Stoppable {
   stop(): Promise<void>;
 }
 
+/**
+ * Starts something, and stops it on SIGTERM or SIGINT, also while it still starts.
+ *
+ * @param start gives up when the signal is aborted
+ * @throws what `start` throws, unless it was told to give up
+ */
+export async function runUntilSignal(
+  start: (signal: AbortSignal) => Promise<Stoppable>,
+  limitMs: number,
+  onError: (error: Error) => void,
+): Promise<void> {
+  const giveUp = new AbortController();
+  const starting = start(giveUp.signal);
+  const stop = async (): Promise<void> => {
+    giveUp.abort();
+    const started = await starting.catch(() => undefined); // what could not start has closed itself
+    await started?.stop();
+  };
+  stopOnSignals({ stop }, limitMs, onError);
+  try {
+    await starting;
+  } catch (error) {
+    if (!giveUp.signal.aborted) throw error;
+  }
+}
+
 /** npm passes on the Ctrl-C that the terminal has sent to us already: what follows this soon is the same one. */
 const SAME_SIGNAL_MS = 500;
 

@@ -1,21 +1,100 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from './db/database.ts';
 import { checkDatabase, checkSchema } from './db/migrate.ts';
-import { AppError, type Problem } from './errors/app-error.ts';
+import { SQLSTATE } from './db/sqlstate.ts';
+import { AppError, appError, coerceError, errorCodeOf, type Problem } from './errors/app-error.ts';
 import { EXIT_CONFIG } from './lifecycle.ts';
+import type { Logger } from './logger.ts';
 
 /**
  * Everything that has to hold before a process serves.
  *
- * @throws AppError `database_unfit`, `schema_mismatch`; connection errors as they come
+ * @throws AppError `database_unfit`, `schema_behind`, `schema_mismatch`; connection errors as they come
  */
 export async function checkStorage(db: Database): Promise<void> {
   await checkDatabase(db);
   await checkSchema(db);
 }
 
+export interface StorageWait {
+  /** What is waited for, undefined once the database is fit. Only an `AppError` is for everybody's eyes. */
+  reason(): Error | undefined;
+  /** Resolves once the database is fit. @throws as {@link checkStorage} does for what waiting cannot mend */
+  wait(): Promise<void>;
+}
+
+export interface StorageWaitOptions {
+  readonly db: Database;
+  readonly logger: Logger;
+  /** Gives up the wait. Without it nothing is waited for: what is not fit at once is an error. */
+  readonly signal: AbortSignal | undefined;
+  readonly retryMs?: number;
+  /** How often the log says again what is waited for. */
+  readonly sayAgainMs?: number;
+}
+
+const RETRY_MS = 2000;
+const SAY_AGAIN_MS = 60_000;
+
+/**
+ * Waits for a database that is not there yet, or not migrated yet: in a cluster everything starts at once, and a process
+ * that ends would be started again, each time after a longer pause.
+ */
+export function createStorageWait(options: StorageWaitOptions): StorageWait {
+  const { db, logger, signal, retryMs = RETRY_MS, sayAgainMs = SAY_AGAIN_MS } = options;
+  let reason: Error | undefined = new Error('the database has not answered yet');
+  const wait = async (): Promise<void> => {
+    let said = { message: '', atMs: -Infinity };
+    for (;;) {
+      try {
+        await checkStorage(db);
+        if (said.message !== '') logger.info('the database is fit; going on');
+        reason = undefined;
+        return;
+      } catch (raw) {
+        const error = coerceError(raw);
+        if (signal === undefined || isFinal(error)) throw error;
+        reason = describeWait(error);
+        const nowMs = performance.now();
+        if (reason.message !== said.message || nowMs - said.atMs >= sayAgainMs) {
+          logger.warn({ reason: reason.message }, 'waiting for the database; not ready until then');
+          said = { message: reason.message, atMs: nowMs };
+        }
+      }
+      await delay(retryMs, undefined, { signal });
+    }
+  };
+  return { reason: () => reason, wait };
+}
+
+/** What only somebody who changes the server or the release can mend. */
+const isFinal = (error: Error): boolean => error instanceof AppError && error.code !== 'schema_behind';
+
+/** A database without our roles or grants is one that no migration, or not the last one, has been run on. */
+const NOT_MIGRATED: ReadonlySet<string | undefined> = new Set([
+  SQLSTATE.undefinedObject,
+  SQLSTATE.invalidParameterValue,
+  SQLSTATE.insufficientPrivilege,
+]);
+
+function describeWait(error: Error): Error {
+  if (error instanceof AppError) return error;
+  if (NOT_MIGRATED.has(errorCodeOf(error))) {
+    return appError('schema_behind', {
+      args: [`The database has not been migrated (${error.message}); run \`millrace migrate\``],
+    });
+  }
+  // Servers and sockets name the user, host and database, never the password.
+  return new Error(
+    `The database of DATABASE_URL cannot be used (${error.message}); check the URL, the server and the network between`,
+    { cause: error },
+  );
+}
+
 const CONFIGURATION_CODES: ReadonlySet<string> = new Set([
   'config_invalid',
   'database_unfit',
+  'schema_behind',
   'schema_mismatch',
   'redis_unfit',
 ]);

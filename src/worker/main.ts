@@ -6,7 +6,7 @@ import { coerceError } from '../core/errors/app-error.ts';
 import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
-import { stopOnSignals } from '../core/lifecycle.ts';
+import { runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
 import { dropPrivileges } from '../core/privileges.ts';
 import { describeStartFailure } from '../core/startup.ts';
@@ -38,25 +38,31 @@ async function main(): Promise<void> {
     hints = createBullConsumer({ ...options, concurrency: config.WORKER_CONCURRENCY });
     publisher = createBullPublisher(options);
   }
-  const worker = await startWorker({
-    config,
-    logger,
-    metrics,
-    hints,
-    ...(publisher === undefined ? {} : { announce: publisher.publish }),
-  });
-  worker.sandboxes
-    .then(() => leaveRoot(config, worker, logger))
-    .catch((raw: unknown) => {
-      logger.fatal({ err: coerceError(raw) }, 'the worker is in an unclear state and ends');
-      process.exit(1);
-    });
-  const stop = async (): Promise<void> => {
-    await worker.stop();
-    await publisher?.close();
-  };
-  stopOnSignals({ stop }, config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS, (error) =>
-    logger.error({ err: error }, 'stopping failed'),
+  await runUntilSignal(
+    async (signal) => {
+      const worker = await startWorker({
+        config,
+        logger,
+        metrics,
+        hints,
+        ...(publisher === undefined ? {} : { announce: publisher.publish }),
+        waitForDatabase: signal,
+      });
+      worker.sandboxes
+        .then(() => leaveRoot(config, worker, logger))
+        .catch((raw: unknown) => {
+          logger.fatal({ err: coerceError(raw) }, 'the worker is in an unclear state and ends');
+          process.exit(1);
+        });
+      return {
+        async stop() {
+          await worker.stop();
+          await publisher?.close();
+        },
+      };
+    },
+    config.SHUTDOWN_GRACE_MS + STOP_MARGIN_MS,
+    (error) => logger.error({ err: error }, 'stopping failed'),
   );
 }
 

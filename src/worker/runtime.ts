@@ -1,4 +1,3 @@
-import { createServer } from 'node:http';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { createCipher } from '../core/credentials/cipher.ts';
@@ -6,13 +5,13 @@ import { createCredentialReader } from '../core/credentials/reader.ts';
 import { createDatabaseClock } from '../core/db/clock.ts';
 import { openDatabase, type Database, type DatabaseOptions } from '../core/db/database.ts';
 import { createEgressClient } from '../core/egress/client.ts';
-import { coerceError } from '../core/errors/app-error.ts';
 import { createFailpoints } from '../core/failpoints.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
-import { closeServer, composeOrClose, listen, type Closers } from '../core/lifecycle.ts';
+import { composeOrClose, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
-import { checkStorage } from '../core/startup.ts';
+import { createStorageWait } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
+import { startAdminServer } from '../core/telemetry/admin-server.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
 import { createWorkflowLoader } from '../core/workflows/loader.ts';
 import { createBroker } from './broker/broker.ts';
@@ -37,6 +36,11 @@ export interface WorkerOptions {
   readonly announce?: HintPublisher['publish'];
   /** Whether runsc may be got from the internet when this machine has none. */
   readonly mayInstallGvisor?: boolean;
+  /**
+   * Waits for a database that is not there or not migrated yet, alive but not ready, until this is aborted. Without it such
+   * a database is an error.
+   */
+  readonly waitForDatabase?: AbortSignal;
 }
 
 export interface WorkerRuntime {
@@ -54,7 +58,7 @@ export interface WorkerRuntime {
 /** Connections: claims, journal and loads share most; leases have one that nothing else can keep busy. */
 const CLAIM_CONNECTIONS = 2;
 const LEASE_CONNECTIONS = 1;
-const HTTP_GRACE_MS = 1000;
+const STARTING = new Error('the worker still starts');
 
 /**
  * Starts a worker: takes hints, looks for due executions, runs them.
@@ -93,7 +97,31 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     synchronousCommit: 'off',
     queryTimeoutMs: Math.min(config.DB_QUERY_TIMEOUT_MS, config.LEASE_MS / 4),
   });
-  await checkStorage(db);
+  const storage = createStorageWait({ db, logger, signal: options.waitForDatabase });
+  let state: 'starting' | 'running' | 'draining' = 'starting';
+  const admin = createAdminHandler({
+    checks: {
+      database: async () => {
+        const waitingFor = storage.reason() ?? (state === 'starting' ? STARTING : undefined);
+        if (waitingFor !== undefined) throw waitingFor;
+        await claimDb.query('select 1');
+        return undefined;
+      },
+      sandbox: sandboxes.check,
+    },
+    isDraining: () => state === 'draining',
+    metrics: metrics.registry,
+    onCheckFailed: (check, error) => {
+      // What is waited for is said by itself, and less often.
+      if (error !== STARTING && error !== storage.reason())
+        logger.warn({ err: error, check }, 'a readiness check failed');
+    },
+  });
+  const port = await startAdminServer(
+    { admin, port: config.WORKER_PORT, host: config.LISTEN_HOST, key: 'WORKER_PORT', logger },
+    closers,
+  );
+  await storage.wait();
   const passFailpoint = createFailpoints(config.MILLRACE_FAILPOINTS);
   const clock = createDatabaseClock(db);
   await clock.sync();
@@ -170,42 +198,16 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     retentionMs: config.RETENTION,
   });
 
-  let draining = false;
-  const admin = createAdminHandler({
-    checks: {
-      database: async () => {
-        await claimDb.query('select 1');
-        return undefined;
-      },
-      sandbox: sandboxes.check,
-    },
-    isDraining: () => draining,
-    metrics: metrics.registry,
-    onCheckFailed: (check, error) => logger.warn({ err: error, check }, 'a readiness check failed'),
-  });
-  const server = createServer((req, res) => {
-    admin(req, res).then(
-      (handled) => {
-        if (!handled) res.writeHead(404).end();
-      },
-      (raw: unknown) => {
-        logger.error({ err: coerceError(raw) }, 'a health request failed');
-        res.destroy();
-      },
-    );
-  });
-  const port = await listen(server, config.WORKER_PORT, config.LISTEN_HOST, 'WORKER_PORT');
-  closers.add(() => closeServer(server, HTTP_GRACE_MS));
-
   leases.start();
   maintenance.start();
   dispatcher.start();
   await hints?.start(engine.offer);
+  state = 'running';
   logger.info({ port, concurrency: slots.capacity }, 'worker started');
 
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
-    draining = true;
+    state = 'draining';
     logger.info({ active: slots.active() }, 'worker stops taking work');
     await hints?.stop();
     await dispatcher.stop();

@@ -129,8 +129,13 @@ spec:
 
   it('nodeport opens 30080, and gke-sandbox changes the handler alone', async () => {
     const rendered = await everything;
-    const { spec } = rendered.one('Service', 'staging-millrace-api');
-    expect([spec.type, spec.ports[0]!.nodePort]).toEqual(['NodePort', 30_080]);
+    const { spec } = rendered.one('Service', 'staging-millrace-api-nodeport');
+    expect([spec.type, spec.ports]).toEqual([
+      'NodePort',
+      [{ name: 'http', port: 80, targetPort: 'http', nodePort: 30_080 }],
+    ]);
+    // Health and metrics get no port of the nodes.
+    expect(rendered.one('Service', 'staging-millrace-api').spec.type).toBeUndefined();
     const { handler, metadata, scheduling } = rendered.one('RuntimeClass');
     expect([metadata.name, handler]).toEqual(['gvisor', 'gvisor']);
     expect(JSON.stringify(scheduling)).toContain('sandbox.gke.io/runtime');

@@ -106,21 +106,22 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
 
   it('listens on the ports that are probed', async () => {
     const rendered = await rendering;
-    for (const [process, key] of [
-      ['api', 'API_PORT'],
-      ['worker', 'WORKER_PORT'],
+    for (const [process, byPort, probed] of [
+      ['api', { http: 'API_PORT', admin: 'API_ADMIN_PORT' }, 'admin'],
+      ['worker', { metrics: 'WORKER_PORT' }, 'metrics'],
     ] as const) {
       const workload = deployment(rendered, environment, process);
       const [container] = workload.spec.template.spec.containers;
       const variables = environmentOf(rendered, workload);
-      const keys = KEYS[process];
-      const [port, ...others] = container!.ports!;
-      expect(others).toEqual([]);
-      expect(keys[key]!.schema.parse(variables[key])).toBe(port!.containerPort);
+      const listened = Object.entries(byPort).map(([name, key]) => ({
+        name,
+        containerPort: KEYS[process][key]!.schema.parse(variables[key]),
+      }));
+      expect(container!.ports).toEqual(listened);
       const { startupProbe, livenessProbe, readinessProbe } = container!;
-      expect(startupProbe?.httpGet).toEqual({ path: '/health/live', port: port!.name });
-      expect(livenessProbe?.httpGet).toEqual({ path: '/health/live', port: port!.name });
-      expect(readinessProbe?.httpGet).toEqual({ path: '/health/ready', port: port!.name });
+      expect(startupProbe?.httpGet).toEqual({ path: '/health/live', port: probed });
+      expect(livenessProbe?.httpGet).toEqual({ path: '/health/live', port: probed });
+      expect(readinessProbe?.httpGet).toEqual({ path: '/health/ready', port: probed });
     }
   });
 

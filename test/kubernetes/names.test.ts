@@ -127,6 +127,7 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     }
     expect(rendered.one('Service', `${prefix}-millrace-api`).spec.ports).toEqual([
       { name: 'http', port: 80, targetPort: 'http' },
+      { name: 'admin', port: 9090, targetPort: 'admin' },
     ]);
   });
 

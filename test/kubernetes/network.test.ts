@@ -82,10 +82,11 @@ const PRIVATE = [
 
 const DENIED: readonly Row[] = [
   ['anybody else to the API', between(podIn('default'), 'api', 8080)],
+  ['the Ingress controller to the health of the API', between(podIn('traefik'), 'api', 9090)],
   ['the Ingress controller to a worker', between(podIn('traefik'), 'worker', 8081)],
   ['a pod of the namespace to the API', between('worker', 'api', 8080)],
   ['the API to a worker', between('api', 'worker', 8081)],
-  ['monitoring to the API, without component monitoring', between(podIn('monitoring'), 'api', 8080)],
+  ['monitoring to the API, without component monitoring', between(podIn('monitoring'), 'api', 9090)],
   ['the API to the internet', between('api', internet, 443)],
   ['migrations to the internet', between('migrate', internet, 443)],
   ['worker to the internet over UDP', between('worker', internet, 53, 'UDP')],
@@ -189,12 +190,14 @@ describe('databases', () => {
 
 describe('components', () => {
   it.each([
-    ['monitoring', 'monitoring to the API', between(podIn('monitoring'), 'api', 8080), true],
+    ['monitoring', 'monitoring to the API', between(podIn('monitoring'), 'api', 9090), true],
+    ['monitoring', 'monitoring to webhooks', between(podIn('monitoring'), 'api', 8080), false],
     ['monitoring', 'monitoring to a worker', between(podIn('monitoring'), 'worker', 8081), true],
     ['monitoring', 'monitoring to another port', between(podIn('monitoring'), 'worker', 8080), false],
     ['keda', 'KEDA to a worker', between(podIn('keda'), 'worker', 8081), true],
     ['keda', 'KEDA to the API', between(podIn('keda'), 'api', 8080), false],
     ['nodeport', 'an address outside to the API', between(internet, 'api', 8080), true],
+    ['nodeport', 'an address outside to the health of the API', between(internet, 'api', 9090), false],
     ['nodeport', 'an address outside to a worker', between(internet, 'worker', 8081), false],
   ] as const)('%s: %s', async (_component, _what, connection, allowed) => {
     const rendered = await everything;

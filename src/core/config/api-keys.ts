@@ -32,6 +32,14 @@ export const apiKeys = {
     { secret: true },
   ),
   API_PORT: integerKey('Port of the API; 0 takes a free one', { default: 8080, min: 0, max: 65_535 }),
+  API_ADMIN_PORT: parsedKey<number | undefined>(
+    'Port of `/health` and `/metrics`, which API_PORT then answers with 404; 0 takes a free one',
+    (text) => {
+      if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+      throw new Error(`must be a whole number from 0 to 65535, got ${JSON.stringify(text)}`);
+    },
+    { optional: true, defaultText: 'the value of API_PORT' },
+  ),
   PUBLIC_URL: urlKey('How the API is reached from outside', { defaultText: 'http://localhost:<API_PORT>' }),
   PUBLIC_HOOKS_URL: urlKey('How `/hooks/` is reached from outside, where that differs', {
     defaultText: 'the value of PUBLIC_URL',

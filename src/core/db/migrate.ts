@@ -109,7 +109,7 @@ function refuseWhenAhead(known: readonly Migration[], applied: readonly AppliedM
 /**
  * Holds the database's schema against this release's.
  *
- * @throws AppError `schema_mismatch` when migrations are missing, or when it is ahead with a breaking one
+ * @throws AppError `schema_behind` when migrations are missing, `schema_mismatch` when it is ahead with a breaking one
  */
 export async function checkSchema(db: Queryable): Promise<void> {
   const [known, applied] = await Promise.all([readMigrations(), appliedMigrations(db)]);
@@ -117,7 +117,7 @@ export async function checkSchema(db: Queryable): Promise<void> {
   const have = new Set(applied.map((row) => row.version));
   const missing = known.filter((migration) => !have.has(migration.version));
   if (missing.length === 0) return;
-  throw appError('schema_mismatch', {
+  throw appError('schema_behind', {
     args: [
       `The database lacks ${missing.length} migration(s), the first is ${missing[0]!.version} (${missing[0]!.name}); run \`millrace migrate\``,
     ],

@@ -5,6 +5,8 @@ export const SQLSTATE = {
   statementCompletionUnknown: '40003',
   deadlockDetected: '40P01',
   undefinedTable: '42P01',
+  undefinedObject: '42704',
+  invalidParameterValue: '22023',
   insufficientPrivilege: '42501',
   invalidCatalogName: '3D000',
   invalidPassword: '28P01',

@@ -102,6 +102,7 @@ export const ERRORS = {
   config_invalid: define('invalid', 'The configuration has %s problem(s)'),
   database_unfit: define('unavailable', '%s'),
   schema_mismatch: define('unavailable', '%s'),
+  schema_behind: define('unavailable', '%s'),
   redis_unfit: define('unavailable', '%s'),
   port_in_use: define(
     'unavailable',
