@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
+const wantsCluster = /(^| )--project[ =]cluster( |$)/.test(process.argv.join(' '));
+
 const globalSetup = ['./test/support/global-setup.ts'];
 
 export default defineConfig({
@@ -67,6 +69,20 @@ export default defineConfig({
           sequence: { groupOrder: 4 },
         },
       },
+      // Takes a cluster and a quarter of an hour, so that only those get it who ask: `npm run test:cluster`.
+      ...(wantsCluster
+        ? [
+            {
+              extends: true as const,
+              test: {
+                globalSetup: ['./test/cluster/setup.ts'],
+                name: 'cluster',
+                include: ['test/cluster/**/*.test.ts'],
+                fileParallelism: false,
+              },
+            },
+          ]
+        : []),
     ],
   },
 });

@@ -292,6 +292,8 @@ export interface Additions {
   readonly images?: readonly string[];
   /** Further files beside the platform's kustomization. */
   readonly resources?: Readonly<Record<string, string>>;
+  /** Further keys of the ConfigMap. */
+  readonly literals?: readonly string[];
 }
 
 /** The overlay as somebody has it who has added components as their README says. */
@@ -299,13 +301,22 @@ export async function renderWith(environment: Environment, additions: Additions)
   const copy = await mkdtemp(join(tmpdir(), 'millrace-manifests-'));
   try {
     await cp(MANIFESTS, copy, { recursive: true });
-    return await renderCopy(copy, environment, additions);
+    return await render(await extendOverlay(copy, environment, additions));
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
 }
 
-async function renderCopy(copy: string, environment: Environment, additions: Additions): Promise<Rendered> {
+/**
+ * Adds to an overlay in a copy of the manifests.
+ *
+ * @returns the overlay's folder
+ */
+export async function extendOverlay(
+  copy: string,
+  environment: Environment,
+  additions: Additions,
+): Promise<string> {
   const overlay = join(copy, 'overlays', environment);
   const platform = join(overlay, 'platform');
   await extend(
@@ -317,6 +328,7 @@ async function renderCopy(copy: string, environment: Environment, additions: Add
   for (const [file, text] of Object.entries(additions.resources ?? {})) {
     await writeFile(join(platform, file), text);
   }
+  if (additions.literals !== undefined) await extendConfig(platform, additions.literals);
   if (additions.images !== undefined) {
     await run(tool('kustomize'), ['edit', 'set', 'image', ...additions.images], { cwd: overlay });
   }
@@ -325,7 +337,17 @@ async function renderCopy(copy: string, environment: Environment, additions: Add
     'components',
     (additions.cluster ?? []).map((name) => `../../components/${name}`),
   );
-  return render(overlay);
+  return overlay;
+}
+
+async function extendConfig(folder: string, literals: readonly string[]): Promise<void> {
+  const file = join(folder, 'kustomization.yaml');
+  const kustomization = parse(await readFile(file, 'utf8')) as {
+    readonly configMapGenerator: readonly { readonly literals: readonly string[] }[];
+  };
+  const [generator, ...others] = kustomization.configMapGenerator;
+  const extended = { ...generator, literals: [...(generator?.literals ?? []), ...literals] };
+  await writeFile(file, stringify({ ...kustomization, configMapGenerator: [extended, ...others] }));
 }
 
 async function extend(

@@ -1,0 +1,36 @@
+import { afterAll, afterEach, inject } from 'vitest';
+import { createKubectl } from './harness/kubectl.ts';
+import { createReport, table } from './harness/report.ts';
+import { describeDevelopment } from './parts/development.ts';
+import { describeEnvironments } from './parts/environments.ts';
+import { describePolicies } from './parts/policies.ts';
+import { describeRollouts } from './parts/rollouts.ts';
+import { describeWalls } from './parts/walls.ts';
+
+const cluster = inject('cluster');
+const report = createReport();
+const part = { cluster, report, kubectl: createKubectl(cluster.access) };
+
+report.section('Images', [
+  ...table(
+    ['image', 'unpacked'],
+    (['api', 'worker', 'runner'] as const).map((name) => [name, cluster.imageSizes[name]]),
+  ),
+]);
+
+let failed = 0;
+afterEach(({ task }) => {
+  if (task.result?.state === 'fail') failed++;
+});
+
+// One after the other: each takes what the node has.
+describeDevelopment(part);
+describeWalls(part);
+describePolicies(part);
+describeEnvironments(part);
+describeRollouts(part);
+
+afterAll(async () => {
+  // A run of a part, or one that failed, has nothing to say for all.
+  if (process.env['MILLRACE_CLUSTER_REPORT'] === '1' && failed === 0) await report.write();
+});

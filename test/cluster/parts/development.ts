@@ -1,0 +1,205 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createApiClient } from '../../support/platform.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { forwarding } from '../harness/forward.ts';
+import { createInstallation, type Installation } from '../harness/installation.ts';
+import { isReady, podsOf, settled, type List, type Pod } from '../harness/kubectl.ts';
+import { table } from '../harness/report.ts';
+import { describeCommands } from './documents.ts';
+import type { Part } from './part.ts';
+
+const HELLO = `name: hello
+triggers: { push: { webhook: { verify: { scheme: none } } } }
+steps:
+  - { id: greet, transform: '{"text": "hello " + trigger.body.name}' }
+output: steps.greet.output.text
+`;
+
+interface Event {
+  readonly reason: string;
+  readonly message: string;
+}
+
+export function describeDevelopment({ cluster, kubectl, report }: Part): void {
+  describe('development, as its document installs it', () => {
+    let dev: Installation;
+
+    beforeAll(async () => {
+      dev = await createInstallation(kubectl, cluster.images, 'development');
+      await createInstallation(kubectl, cluster.images, 'development').then((before) => before.remove());
+    }, 200_000);
+    afterAll(() => dev.remove(), 200_000);
+
+    const command = async (line: string): Promise<string> => {
+      const { code, stdout, stderr } = await dev.command(line);
+      expect(code, `${line}\n${stderr}`).toBe(0);
+      return stdout;
+    };
+    const platformPods = async (): Promise<readonly Pod[]> =>
+      (await kubectl.get<List<Pod>>(dev.namespace, 'pods')).items;
+
+    it('waits for its Secret, and says so', { timeout: 90_000 }, async () => {
+      await command('kubectl apply -k deployments/kubernetes/overlays/development');
+      await waitFor(
+        async () => {
+          const events = await kubectl.get<List<Event>>(dev.namespace, 'events');
+          return events.items.some(
+            ({ reason, message }) =>
+              reason === 'FailedMount' && message.includes('secret "dev-millrace-secrets" not found'),
+          );
+        },
+        { timeoutMs: 60_000, intervalMs: 500, what: 'an event that names the Secret' },
+      );
+      const pods = await platformPods();
+      expect(pods.every((pod) => !isReady(pod))).toBe(true);
+    });
+
+    it(
+      'is ready a while after the Secret is there, and nothing has ended meanwhile',
+      { timeout: 300_000 },
+      async () => {
+        await command('scripts/make-kubernetes-secret development | kubectl create -f -');
+        const startedAt = performance.now();
+        await settled(kubectl, dev.namespace, 'dev-millrace-api');
+        await settled(kubectl, dev.namespace, 'dev-millrace-worker');
+        await command('kubectl -n millrace-dev get pods');
+        const seconds = Math.round((performance.now() - startedAt) / 1000);
+        for (const { metadata, status } of await platformPods()) {
+          const restarts = status.containerStatuses?.reduce((sum, { restartCount }) => sum + restartCount, 0);
+          expect.soft(restarts, metadata.name).toBe(0);
+        }
+        report.section('Development from nothing', [
+          `All pods were ready ${seconds} s after their Secret was made, without a restart.`,
+        ]);
+      },
+    );
+
+    it('turns a webhook through the Service into a succeeded execution', { timeout: 60_000 }, async () => {
+      const key = await command(
+        `kubectl -n millrace-dev get secret dev-millrace-secrets -o jsonpath='{.data.bootstrap-api-key}' | base64 -d`,
+      );
+      await forwarding(kubectl, dev.namespace, 'service/dev-millrace-api', 80, async (origin) => {
+        const client = createApiClient(origin, key);
+        const { hook } = await client.deploy(HELLO);
+        const reply = await client.post(hook, { name: 'cluster' });
+        expect(reply.status).toBe(202);
+        expect(await client.finished(reply.data.executionId as string)).toMatchObject({
+          state: 'succeeded',
+          output: 'hello cluster',
+        });
+        // What an Ingress controller reaches has neither health nor metrics.
+        for (const path of ['/health/live', '/health/ready', '/metrics']) {
+          expect((await fetch(origin + path)).status, path).toBe(404);
+        }
+      });
+      for (const [target, port] of [
+        ['deployment/dev-millrace-api', 9090],
+        ['deployment/dev-millrace-worker', 8081],
+      ] as const) {
+        await forwarding(kubectl, dev.namespace, target, port, async (origin) => {
+          expect((await fetch(`${origin}/health/ready`)).status).toBe(200);
+          expect(await (await fetch(`${origin}/metrics`)).text()).toContain('millrace_');
+        });
+      }
+    });
+
+    it('is not changed by being applied again', { timeout: 60_000 }, async () => {
+      const { code, stdout, stderr } = await dev.apply();
+      expect(code, stderr).toBe(0);
+      const lines = stdout.trim().split('\n');
+      expect(lines.filter((line) => !line.endsWith(' unchanged'))).toEqual([]);
+      expect(lines.length).toBeGreaterThan(20);
+      const diff = await kubectl.try(['diff', '--kustomize', dev.overlay]);
+      expect([diff.code, diff.stdout]).toEqual([0, '']);
+    });
+
+    it('takes little while nothing happens', { timeout: 180_000 }, async () => {
+      const usage = await waitFor(
+        async () => {
+          const { code, stdout } = await kubectl.try([
+            '--namespace',
+            dev.namespace,
+            'top',
+            'pods',
+            '--no-headers',
+          ]);
+          const rows = stdout
+            .trim()
+            .split('\n')
+            .map((line) => line.split(/\s+/));
+          return code === 0 && rows.length >= 4 ? rows : undefined;
+        },
+        { timeoutMs: 150_000, intervalMs: 3000, what: 'the usage of the pods' },
+      );
+      const rows = usage.map(([name = '', cpu = '', memory = '']) => [
+        name.replace(/^dev-/, '').replace(/-[a-z0-9]{6,10}-[a-z0-9]{5}$/, ''),
+        cpu,
+        memory,
+      ]);
+      report.section('Idle', table(['pod', 'processor', 'memory'], rows));
+      const memoryOf = (component: string): number =>
+        Number(/^(\d+)Mi$/.exec(rows.find(([name]) => name === `millrace-${component}`)?.[2] ?? '')?.[1]);
+      expect(memoryOf('api')).toBeLessThan(200);
+      expect(memoryOf('worker')).toBeLessThan(300);
+    });
+
+    it(
+      'stays up and unready where DATABASE_URL is wrong, and says so in one line',
+      { timeout: 240_000 },
+      async () => {
+        const wrong = Buffer.from('postgres://millrace:canary@nowhere.invalid:5432/millrace').toString(
+          'base64',
+        );
+        const { stdout: right } = await dev.command(
+          `kubectl -n ${dev.namespace} get secret dev-millrace-secrets -o jsonpath='{.data.database-url}'`,
+        );
+        const setUrl = (value: string): Promise<string> =>
+          kubectl.run([
+            '--namespace',
+            dev.namespace,
+            'patch',
+            'secret',
+            'dev-millrace-secrets',
+            '--patch',
+            JSON.stringify({ data: { 'database-url': value } }),
+          ]);
+        await setUrl(wrong);
+        await command(
+          'kubectl -n millrace-dev rollout restart deployment -l app.kubernetes.io/name=millrace',
+        );
+        for (const component of ['api', 'worker']) {
+          const newest = await waitFor(
+            async () => {
+              const pods = await podsOf(kubectl, dev.namespace, `component=${component}`);
+              const unready = pods.find((pod) => pod.status.phase === 'Running' && !isReady(pod));
+              if (unready === undefined || unready.metadata.deletionTimestamp !== undefined) return undefined;
+              const log = await kubectl.run(['--namespace', dev.namespace, 'logs', unready.metadata.name]);
+              return log.includes('DATABASE_URL cannot be used') ? { pod: unready, log } : undefined;
+            },
+            { timeoutMs: 60_000, intervalMs: 500, what: `a ${component} that says what is wrong` },
+          );
+          const said = newest.log.split('\n').filter((line) => line.includes('waiting for the database'));
+          expect(said).toHaveLength(1);
+          expect(newest.log).toContain('nowhere.invalid');
+          expect(newest.log).not.toContain('canary');
+          expect(newest.pod.status.containerStatuses?.[0]?.restartCount).toBe(0);
+          // The pods before go on until the new ones are ready: nobody is harmed by the mistake.
+          const deployment = `dev-millrace-${component}`;
+          expect(await kubectl.run(['--namespace', dev.namespace, 'get', 'deployment', deployment])).toMatch(
+            / 1\/1 /,
+          );
+        }
+        await setUrl(right);
+        await command(
+          'kubectl -n millrace-dev rollout restart deployment -l app.kubernetes.io/name=millrace',
+        );
+        for (const component of ['api', 'worker']) {
+          await settled(kubectl, dev.namespace, `dev-millrace-${component}`);
+        }
+      },
+    );
+
+    // Last, for there has to be something to go back to.
+    describeCommands(kubectl, () => dev);
+  });
+}

@@ -1,0 +1,10 @@
+import type { Kubectl } from '../harness/kubectl.ts';
+import type { Report } from '../harness/report.ts';
+import type { ClusterContext } from '../setup.ts';
+
+/** What every part of the tests works with. */
+export interface Part {
+  readonly cluster: ClusterContext;
+  readonly kubectl: Kubectl;
+  readonly report: Report;
+}

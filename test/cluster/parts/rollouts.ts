@@ -1,0 +1,249 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { check } from '../../faults/harness/checker.ts';
+import { startLedger, type Ledger } from '../../faults/harness/ledger.ts';
+import { startLoad, type Load, type Span } from '../../faults/harness/load.ts';
+import { deployLedgerWorkflow, putHookCredential, type Target } from '../../faults/harness/stage.ts';
+import { createApiClient } from '../../support/platform.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { createInstallation, type Installation } from '../harness/installation.ts';
+import { isReady, podsOf, settled, type Deployment, type Pod } from '../harness/kubectl.ts';
+import { table } from '../harness/report.ts';
+import type { Part } from './part.ts';
+
+/** This machine, as the cluster sees it. */
+const MACHINE = '10.243.0.1';
+const PER_SECOND = 20;
+const API = 'staging-millrace-api';
+const WORKER = 'staging-millrace-worker';
+
+/** What the tests need besides: this machine as a sender, as the service that steps call, and as the administrator. */
+const accessPolicies = (ledgerPort: number): string =>
+  [
+    { component: 'api', direction: 'Ingress', port: 8080 },
+    { component: 'postgres', direction: 'Ingress', port: 5432 },
+    { component: 'worker', direction: 'Egress', port: ledgerPort },
+  ]
+    .map(({ component, direction, port }) =>
+      JSON.stringify({
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: `test-${component}`, labels: { 'millrace.dev/part': 'policies' } },
+        spec: {
+          podSelector: {
+            matchLabels: { 'app.kubernetes.io/name': 'millrace', 'app.kubernetes.io/component': component },
+          },
+          policyTypes: [direction],
+          [direction.toLowerCase()]: [
+            {
+              [direction === 'Ingress' ? 'from' : 'to']: [{ ipBlock: { cidr: '10.243.0.0/30' } }],
+              ports: [{ protocol: 'TCP', port }],
+            },
+          ],
+        },
+      }),
+    )
+    .join('\n---\n');
+
+interface Event {
+  readonly what: string;
+  readonly span: Span;
+}
+
+export function describeRollouts({ cluster, kubectl, report }: Part): void {
+  describe.runIf(cluster.isKit)('staging under a steady load of webhooks', () => {
+    let staging: Installation;
+    let ledger: Ledger;
+    let sql: pg.Pool;
+    let load: Load;
+    let target: Target;
+    const events: Event[] = [];
+
+    beforeAll(async () => {
+      ledger = await startLedger(MACHINE);
+      staging = await createInstallation(kubectl, cluster.images, 'staging', {
+        platform: ['postgres', 'redis'],
+        resources: { 'test-access.yaml': accessPolicies(ledger.port) },
+        literals: [`egress-allow-private=${MACHINE}:${ledger.port}`],
+      });
+      const password = randomBytes(16).toString('hex');
+      const applied = await staging.apply();
+      if (applied.code !== 0) throw new Error(applied.stderr);
+      const made = await staging.command(
+        'scripts/make-kubernetes-secret staging | kubectl create -f - && kubectl -n millrace-staging patch secret staging-millrace-secrets --patch "$PASSWORDS"',
+        {
+          DATABASE_URL: `postgres://millrace:${password}@staging-millrace-postgres:5432/millrace`,
+          REDIS_URL: `redis://:${password}@staging-millrace-redis:6379`,
+          PASSWORDS: JSON.stringify({
+            stringData: { 'postgres-password': password, 'redis-password': password },
+          }),
+        },
+      );
+      if (made.code !== 0) throw new Error(made.stderr);
+      for (const deployment of [API, WORKER]) {
+        await waitFor(
+          async () =>
+            (await kubectl.get<Deployment>(staging.namespace, 'deployment', deployment)).spec.replicas === 2,
+          { timeoutMs: 60_000, intervalMs: 500, what: 'the autoscaler to want two' },
+        );
+        await settled(kubectl, staging.namespace, deployment);
+      }
+      const read = (args: string): Promise<string> =>
+        kubectl.run(['--namespace', staging.namespace, ...args.split(' ')]);
+      const key = await read(
+        'get secret staging-millrace-secrets --output jsonpath={.data.bootstrap-api-key}',
+      );
+      const address = await read(`get service ${API} --output jsonpath={.spec.clusterIP}`);
+      const database = await read('get pod staging-millrace-postgres-0 --output jsonpath={.status.podIP}');
+      sql = new pg.Pool({
+        connectionString: `postgres://millrace:${password}@${database}:5432/millrace`,
+        max: 2,
+      });
+      sql.on('error', () => undefined); // at the end, when its server goes
+      const origin = `http://${address}`;
+      const client = createApiClient(origin, Buffer.from(key, 'base64').toString());
+      await putHookCredential(client);
+      target = await deployLedgerWorkflow(client, ledger, 'rollouts');
+      load = startLoad({ origin, hook: target.hook, perSecond: PER_SECOND });
+    }, 400_000);
+    afterAll(async () => {
+      await load.stop();
+      await sql.end();
+      await staging.remove();
+      await ledger.close();
+    }, 240_000);
+
+    const run = (...args: readonly string[]): Promise<string> =>
+      kubectl.run(['--namespace', staging.namespace, ...args], { timeoutMs: 300_000 });
+    const pods = (component: string): Promise<readonly Pod[]> =>
+      podsOf(kubectl, staging.namespace, `app.kubernetes.io/component=${component}`);
+    /** Does something while webhooks come, and takes no answer but a good one. */
+    const under = async (what: string, work: () => Promise<void>): Promise<void> => {
+      const span = await load.during(async () => {
+        await delay(2000);
+        await work();
+        await delay(2000);
+      });
+      events.push({ what, span });
+      expect(span.sent.length, 'webhooks were sent').toBeGreaterThan(3 * PER_SECOND);
+      expect(span.answers).toEqual({ 202: span.sent.length });
+    };
+
+    it.each([
+      ['rolling restart of the API', API],
+      ['rolling restart of the workers', WORKER],
+    ])('%s', { timeout: 300_000 }, async (what, deployment) => {
+      const component = deployment === API ? 'api' : 'worker';
+      const before = new Set((await pods(component)).map(({ metadata }) => metadata.uid));
+      await under(what, async () => {
+        await run('rollout', 'restart', `deployment/${deployment}`);
+        await run('rollout', 'status', `deployment/${deployment}`, '--timeout', '240s');
+        await settled(kubectl, staging.namespace, deployment);
+      });
+      expect((await pods(component)).filter(({ metadata }) => before.has(metadata.uid))).toEqual([]);
+    });
+
+    it('pods deleted at random', { timeout: 300_000 }, async () => {
+      let deleted = 0;
+      await under('pods deleted at random (2 of the API, 2 workers)', async () => {
+        for (const component of ['api', 'worker', 'worker', 'api']) {
+          const ready = (await pods(component)).filter(isReady);
+          const victim = ready[Math.floor(Math.random() * ready.length)];
+          expect(victim, `a pod of ${component}`).toBeDefined();
+          await run('delete', 'pod', victim!.metadata.name, '--wait=false'); // just looked
+          deleted++;
+          await settled(kubectl, staging.namespace, component === 'api' ? API : WORKER);
+        }
+      });
+      expect(deleted).toBe(4);
+    });
+
+    it('the node is drained: every pod is evicted, as the budgets allow', { timeout: 300_000 }, async () => {
+      const evict = async (name: string): Promise<string> => {
+        const { namespace } = staging;
+        const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace } };
+        const { code, stderr } = await kubectl.try(
+          ['create', '--raw', `/api/v1/namespaces/${namespace}/pods/${name}/eviction`, '--filename', '-'],
+          { input: JSON.stringify(eviction) },
+        );
+        return code === 0 ? 'evicted' : stderr;
+      };
+      let refusals = 0;
+      await under('a drain: both pods of the API and both workers evicted', async () => {
+        const victims = [...(await pods('api')), ...(await pods('worker'))];
+        expect(victims).toHaveLength(4);
+        for (const { metadata } of victims) {
+          await waitFor(
+            async () => {
+              const answer = await evict(metadata.name);
+              if (answer === 'evicted') return true;
+              expect(answer).toContain("violate the pod's disruption budget");
+              refusals++;
+              return false;
+            },
+            { timeoutMs: 120_000, intervalMs: 500, what: `the eviction of ${metadata.name}` },
+          );
+        }
+        for (const deployment of [API, WORKER]) await settled(kubectl, staging.namespace, deployment);
+      });
+      // The second pod of each had to wait for another one in the place of the first.
+      expect(refusals).toBeGreaterThan(0);
+    });
+
+    it('workers from 1 to 3 and back', { timeout: 400_000 }, async () => {
+      // It would take its own number again.
+      await run('delete', 'horizontalpodautoscaler', `${WORKER}-hpa`);
+      await under('workers from 1 to 3 and back', async () => {
+        for (const replicas of [1, 3, 1]) {
+          await run('scale', `deployment/${WORKER}`, '--replicas', String(replicas));
+          await settled(kubectl, staging.namespace, WORKER);
+        }
+      });
+    });
+
+    it('the pod of Redis deleted', { timeout: 200_000 }, async () => {
+      const [before] = await pods('redis');
+      await under('the pod of Redis deleted', async () => {
+        await run('delete', 'pod', 'staging-millrace-redis-0');
+        await waitFor(
+          async () => {
+            const [now] = await pods('redis');
+            return now !== undefined && now.metadata.uid !== before?.metadata.uid && isReady(now);
+          },
+          { timeoutMs: 120_000, intervalMs: 500, what: 'another Redis' },
+        );
+      });
+    });
+
+    it('nothing was lost, and nothing ran twice', { timeout: 200_000 }, async () => {
+      await load.stop();
+      const counts = await check({
+        sql,
+        ledger,
+        endpointId: target.endpointId,
+        stepsEach: target.stepsEach,
+        sent: load.sent,
+        boundMs: 120_000,
+      });
+      const { ok, executions, lost, duplicates, reRun, repeatedInFlight, lostLeases } = counts;
+      report.section('Under load', [
+        `Staging (two of the API, two workers) took ${PER_SECOND} signed webhooks a second, each an execution of three \`http\` steps, while:`,
+        '',
+        ...table(
+          ['what happened', 'requests', 'not 2xx', 'p99'],
+          events.map(({ what, span }) => [
+            what,
+            span.sent.length,
+            span.sent.length - (span.answers['202'] ?? 0),
+            `${Math.round(span.p99Ms)} ms`,
+          ]),
+        ),
+        '',
+        `Of all ${load.sent.length} requests ${ok} were accepted, which became ${executions} executions. Lost: ${lost}; doubled: ${duplicates}; steps that ran again after`,
+        `their outcome was recorded: ${reRun}; steps that were cut off and ran again under the same key: ${repeatedInFlight}, with ${lostLeases} lost leases.`,
+      ]);
+    });
+  });
+}

@@ -1,0 +1,71 @@
+import type { TestProject } from 'vitest/node';
+import { buildImages, sizesOf, type ImageName, type ImageTags } from './harness/images.ts';
+import { createKubectl, type List } from './harness/kubectl.ts';
+import { findKit, type Access, type Kit } from './harness/kit.ts';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    readonly cluster: ClusterContext;
+  }
+}
+
+export interface ClusterContext {
+  readonly access: Access;
+  readonly images: ImageTags;
+  readonly imageSizes: Readonly<Record<ImageName, string>>;
+  /** Whether the tests made the cluster, and so may look into its node. */
+  readonly isKit: boolean;
+}
+
+const say = (text: string): void => void process.stderr.write(`test:cluster: ${text}\n`);
+
+/** One cluster with the images of this moment's sources, for all tests; a cluster that was up before stays up. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const startedAt = performance.now();
+  const kit = await findKit(process.env);
+  const isForeign = process.env['KUBECONFIG'] !== undefined;
+  const wasUp = await kit.isUp();
+  if (isForeign && !wasUp)
+    throw new Error(`the cluster of KUBECONFIG=${kit.access.kubeconfig} does not answer`);
+  if (!wasUp) {
+    say('starting a cluster: half a minute, or a quarter of an hour where nothing of it is built yet');
+    await kit.up();
+  }
+  const stop = async (): Promise<void> => {
+    if (wasUp || process.env['MILLRACE_CLUSTER_KEEP'] === '1') return;
+    say('stopping the cluster (MILLRACE_CLUSTER_KEEP=1 leaves it up)');
+    await kit.down();
+  };
+  try {
+    await kit.makeBaseImages();
+    const images = await buildImages(kit, say);
+    await loadImages(kit, images);
+    project.provide('cluster', {
+      access: kit.access,
+      images,
+      imageSizes: await sizesOf(images),
+      isKit: !isForeign,
+    });
+    say(`cluster and images are there after ${Math.round((performance.now() - startedAt) / 1000)} s`);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return stop;
+}
+
+async function loadImages(kit: Kit, images: ImageTags): Promise<void> {
+  interface Node {
+    readonly status: { readonly images?: readonly { readonly names?: readonly string[] }[] };
+  }
+  const nodes = await createKubectl(kit.access).get<List<Node>>('default', 'nodes');
+  // Nodes tell of fifty images at most: one that is loaded again costs seconds.
+  const known = new Set(
+    nodes.items.flatMap(({ status }) => status.images ?? []).flatMap(({ names }) => names ?? []),
+  );
+  for (const [name, tag] of Object.entries(images)) {
+    if (known.has(tag)) continue;
+    say(`loading the image of ${name}`);
+    await kit.loadImage(tag);
+  }
+}
