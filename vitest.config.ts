@@ -23,6 +23,7 @@ export default defineConfig({
             'test/structure/**/*.test.ts',
             'test/support/**/*.test.ts',
             'test/kubernetes/**/*.test.ts',
+            'test/monitoring/**/*.test.ts',
           ],
           sequence: { groupOrder: 0 },
         },

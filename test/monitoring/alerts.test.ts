@@ -1,0 +1,104 @@
+import { describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { ALERTS, type Alert } from '../../scripts/monitoring/alerts.ts';
+import { ruleGroups, RUNBOOKS } from '../../scripts/monitoring/rules.ts';
+import { ruleFile } from '../../scripts/write-monitoring.ts';
+import { promtool } from '../support/promtool.ts';
+import { CASES, type AlertKey, type Case } from './cases.ts';
+import { healthy, inNamespace, NAMESPACE } from './series.ts';
+
+const GROUPS = ruleGroups();
+const RULES = ruleFile(GROUPS);
+const keyOf = ({ name, severity }: Alert): AlertKey => `${name} ${severity}`;
+
+/** What fires at the end of a case, and nothing else does. */
+type Expected = {
+  readonly alert: Alert;
+  readonly summary: string;
+  readonly labels: Readonly<Record<string, string>>;
+};
+
+async function check(one: Case, expected: Expected | undefined): Promise<void> {
+  const { samples, minutes } = one;
+  const series = inNamespace(
+    Object.fromEntries(
+      Object.entries({ ...healthy(samples, minutes), ...one.series }).flatMap(([name, values]) =>
+        values === undefined ? [] : [[name, values]],
+      ),
+    ),
+  );
+  const eval_time = `${(samples - 1) * minutes}m`;
+  const firing = expected && [
+    { labels: `{alertname="${expected.alert.name}", severity="${expected.alert.severity}"}`, value: 1 },
+  ];
+  const { ok, output } = await promtool(['test', 'rules', 'test.yaml'], {
+    'rules.yaml': RULES,
+    'test.yaml': stringify({
+      rule_files: ['rules.yaml'],
+      evaluation_interval: `${minutes}m`,
+      group_eval_order: GROUPS.map(({ name }) => name),
+      tests: [
+        {
+          interval: `${minutes}m`,
+          input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
+          promql_expr_test: [
+            {
+              expr: 'count by (alertname, severity) (ALERTS{alertstate="firing"})',
+              eval_time,
+              exp_samples: firing ?? [],
+            },
+          ],
+          alert_rule_test: expected && [
+            { eval_time, alertname: expected.alert.name, exp_alerts: [alertOf(expected)] },
+          ],
+        },
+      ],
+    }),
+  });
+  expect(ok, output).toBe(true);
+}
+
+const alertOf = ({ alert, summary, labels }: Expected) => ({
+  exp_labels: {
+    ...(alert.severity === 'owner' || !alert.expr(String).includes('slo=') ? {} : { slo: sloOf(alert) }),
+    namespace: NAMESPACE,
+    severity: alert.severity,
+    service: 'millrace',
+    ...labels,
+  },
+  exp_annotations: {
+    summary,
+    description: described(alert, labels),
+    runbook_url: `${RUNBOOKS}/${alert.name}.md`,
+    ...(alert.annotations && { ratio: '0.25' }),
+  },
+});
+
+const sloOf = (alert: Alert): string => /slo="(\w+)"/.exec(alert.expr(String))![1]!;
+const described = ({ description }: Alert, labels: Expected['labels']): string =>
+  description.replaceAll(/\{\{ \$labels\.(\w+) \}\}/g, (_, label: string) => labels[label] ?? '');
+
+describe('the cases', () => {
+  it('make each alert fire, and keep each silent', () => {
+    expect(Object.keys(CASES).toSorted()).toEqual(ALERTS.map(keyOf).toSorted());
+    for (const { silent } of Object.values(CASES)) expect(silent.length).toBeGreaterThan(0);
+  });
+});
+
+describe.concurrent('while all is well', () => {
+  it('nothing fires', async () => {
+    await check({ name: 'a day', samples: 288, minutes: 5, series: {} }, undefined);
+  });
+});
+
+describe.each(ALERTS.map((alert) => ({ key: keyOf(alert), alert })))('$key', ({ key, alert }) => {
+  const { fires, silent } = CASES[key] ?? { fires: undefined, silent: [] };
+  if (fires !== undefined) {
+    it(`fires, and nothing else does: ${fires.name}`, async () => {
+      await check(fires, { alert, summary: fires.summary, labels: fires.labels ?? {} });
+    });
+  }
+  it.each(silent)('is silent: $name', async (one) => {
+    await check(one, undefined);
+  });
+});

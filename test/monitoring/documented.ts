@@ -1,0 +1,20 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PROJECT_ROOT } from '../support/processes.ts';
+
+/** Every name that can be asked for, with its own labels, by docs/metrics.md: a histogram has three. */
+export async function documentedMetrics(): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+  const text = await readFile(join(PROJECT_ROOT, 'docs/metrics.md'), 'utf8');
+  const rows = [...text.matchAll(/^\| `(millrace_\w+)` +\| (\w+)[^|]*\|([^|]*)\|/gm)];
+  return new Map(
+    rows.flatMap(([, name, type, labels]) => {
+      const own = new Set([...labels!.matchAll(/`(\w+)`/g)].map(([, label]) => label!));
+      if (type !== 'histogram') return [[name!, own] as const];
+      return [
+        [`${name}_bucket`, new Set([...own, 'le'])] as const,
+        [`${name}_sum`, own] as const,
+        [`${name}_count`, own] as const,
+      ];
+    }),
+  );
+}
