@@ -8,6 +8,7 @@ import { apiKeys } from '../src/core/config/api-keys.ts';
 import type { ConfigKeys } from '../src/core/config/key.ts';
 import { workerKeys } from '../src/core/config/worker-keys.ts';
 import { ERRORS, type ErrorCode } from '../src/core/errors/registry.ts';
+import { createMetrics } from '../src/core/telemetry/metrics.ts';
 
 type Row = readonly string[];
 
@@ -56,9 +57,34 @@ function problemsSection(): string {
   return table(['code', 'status', 'detail'], rows);
 }
 
+const BUCKETS_OF_SIZES = /batch_size$/;
+
+function metricsSection(): string {
+  const rows = createMetrics().catalog.map(({ name, type, hasExemplars, labels, source, help }) => [
+    code(name),
+    hasExemplars ? `${type}, exemplars` : type,
+    Object.entries(labels)
+      .map(([label, values]) => (values === undefined ? code(label) : `${code(label)}: ${values.join(', ')}`))
+      .join('; '),
+    source,
+    help,
+  ]);
+  return table(['name', 'type', 'labels', 'from', 'meaning'], rows);
+}
+
+function bucketsSection(): string {
+  const rows = createMetrics().catalog.flatMap(({ name, buckets }) =>
+    buckets === undefined
+      ? []
+      : [[code(name), `${buckets.join(', ')}${BUCKETS_OF_SIZES.test(name) ? '' : ' s'}`]],
+  );
+  return table(['name', 'buckets'], rows);
+}
+
 const SECTIONS: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   'docs/configuration.md': { keys: keysSection },
   'docs/errors.md': { problems: problemsSection },
+  'docs/metrics.md': { metrics: metricsSection, buckets: bucketsSection },
 };
 
 export const GENERATED_DOCS = Object.keys(SECTIONS);

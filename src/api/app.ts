@@ -9,6 +9,7 @@ import { handleErrors } from './middleware/handle-errors.ts';
 import { observeRequests } from './middleware/observe-requests.ts';
 import { requestId } from './middleware/request-id.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
+import { traceRequests } from './middleware/trace-requests.ts';
 import { createOperations } from './routes/operations.ts';
 
 /** The API as an Express app. It never listens and never reads the environment. */
@@ -41,6 +42,7 @@ export function createApp(deps: ApiDeps): Express {
     cursorSecret: settings.jwtSecret,
     hub,
   });
+  if (deps.tracing !== undefined) app.use('/api/v1', traceRequests({ tracing: deps.tracing }));
   app.use(
     '/api/v1',
     cors({ allowedOrigins: settings.corsAllowedOrigins }),

@@ -8,6 +8,7 @@ import type { MaxResources } from '../core/definition/steps/kind.ts';
 import type { WatchExecution } from '../core/executions/watch.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
 import type { AdminHandler } from '../core/telemetry/admin-handler.ts';
+import type { Tracing } from '../core/telemetry/tracing.ts';
 
 /** What of the configuration the API reads. */
 export interface ApiSettings {
@@ -45,6 +46,8 @@ export interface RequestObservation {
   readonly method: string;
   readonly status: number;
   readonly durationMs: number;
+  /** Of a trace that is recorded. */
+  readonly traceId?: string | undefined;
 }
 
 export interface ApiDeps {
@@ -69,4 +72,5 @@ export interface ApiDeps {
   /** Serves /health and /metrics, where they share the API's port. */
   readonly admin?: AdminHandler;
   readonly onRequest?: (observation: RequestObservation) => void;
+  readonly tracing?: Tracing | undefined;
 }

@@ -9,6 +9,7 @@ import { runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger } from '../core/logger.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { createMetrics } from '../core/telemetry/metrics.ts';
+import { openTracing } from '../core/telemetry/open-tracing.ts';
 import { startApi } from './runtime.ts';
 
 /** How much longer than its grace a stopping API may take. */
@@ -18,6 +19,7 @@ async function main(): Promise<void> {
   const config = loadConfig(apiKeys, process.env);
   checkProduction(config);
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api' });
+  const tracing = await openTracing({ config, service: 'millrace-api', logger });
   const metrics = createMetrics();
   let hints: HintPublisher | undefined;
   if (config.REDIS_URL !== undefined) {
@@ -29,16 +31,18 @@ async function main(): Promise<void> {
       prefix: config.HINT_PREFIX,
       highWater: config.HINT_HIGH_WATER,
       metrics,
+      tracing,
       onError: (error) => logger.warn({ err: error }, 'Redis failed'),
     });
   }
   await runUntilSignal(
     async (signal) => {
-      const api = await startApi({ config, logger, metrics, hints, waitForDatabase: signal });
+      const api = await startApi({ config, logger, metrics, hints, tracing, waitForDatabase: signal });
       return {
         async stop() {
           await api.stop();
           await hints?.close();
+          await tracing?.stop();
         },
       };
     },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { apiKeys } from '../core/config/api-keys.ts';
 import type { ConfigOf } from '../core/config/key.ts';
 import { createBundler } from '../core/bundle/bundler.ts';
@@ -15,7 +16,11 @@ import { composeOrClose, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
 import { createStorageWait } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
+import { noteCertificate, watchCertificate } from '../core/telemetry/certificates.ts';
+import { createMeasurements } from '../core/telemetry/measurements.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
+import { watchPool } from '../core/telemetry/pools.ts';
+import type { Tracing } from '../core/telemetry/tracing.ts';
 import { ensureBootstrapKey } from '../core/tenants/bootstrap.ts';
 import { createWorkflowLoader } from '../core/workflows/loader.ts';
 import { createApp } from './app.ts';
@@ -23,6 +28,7 @@ import { DEFAULT_API_LIMITS } from './deps.ts';
 import { createBacklogGuard } from './hooks/backlog.ts';
 import { createHooksHandler } from './hooks/handler.ts';
 import { createDoors } from './http/doors.ts';
+import { statusLabel } from './http/exchange.ts';
 
 export type ApiConfig = ConfigOf<typeof apiKeys>;
 
@@ -32,6 +38,8 @@ export interface ApiOptions {
   readonly metrics: Metrics;
   /** Undefined: nothing carries hints, workers poll. */
   readonly hints: HintPublisher | undefined;
+  /** Undefined: no traces. */
+  readonly tracing?: Tracing | undefined;
   /**
    * Waits for a database that is not there or not migrated yet, alive but not ready, until this is aborted. Without it such
    * a database is an error.
@@ -71,7 +79,7 @@ export function startApi(options: ApiOptions): Promise<ApiRuntime> {
 }
 
 async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntime> {
-  const { config, logger, metrics, hints = NO_HINTS } = options;
+  const { config, logger, metrics, hints = NO_HINTS, tracing } = options;
   const warn = (message: string) => (raw: unknown) => logger.warn({ err: coerceError(raw) }, message);
   const open = (role: DatabaseRole, name: string, maxConnections: number): Database => {
     const db = openDatabase({
@@ -82,9 +90,11 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
       queryTimeoutMs: config.DB_QUERY_TIMEOUT_MS,
       acquireTimeoutMs: ACQUIRE_TIMEOUT_MS,
       lookUpsOnly: role === 'millrace_ingest',
+      onSocket: (socket) => noteCertificate(metrics, 'postgres', socket),
       onError: warn('a database connection failed'),
     });
     closers.add(() => db.end());
+    closers.add(watchPool(metrics, name, db));
     return db;
   };
   const db = open('millrace_api', 'rest', config.DB_MAX_OPEN_CONNS - INGEST_CONNECTIONS);
@@ -154,6 +164,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     db: ingestDb,
     onBatch: (size) => metrics.ingestBatchSize.observe(size),
     passFailpoint,
+    tracing,
   });
   closers.add(() => ingest.idle());
   const watcher = createExecutionWatcher(ingestDb, clock.now, warn('executions could not be watched'));
@@ -178,6 +189,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     stopping: stopping.signal,
     passFailpoint,
     metrics,
+    tracing,
     logger,
   });
   const app = createApp({
@@ -208,12 +220,30 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     stopping: stopping.signal,
     hooks,
     admin: doors.adminPort === doors.port ? admin : undefined,
-    onRequest: ({ route, status, durationMs }) =>
-      metrics.httpRequestDuration.observe({ route, status: String(status) }, durationMs / 1000),
+    onRequest: ({ route, status, durationMs, traceId }) =>
+      metrics.httpRequestDuration.observe({ route, status: statusLabel(status) }, durationMs / 1000, traceId),
+    tracing,
   });
   doors.open((req, res) => (req.url?.startsWith('/hooks/') ? hooks(req, res) : void app(req, res)));
   isServing = true;
   backlog.start();
+  const measurements = createMeasurements({
+    db: ingestDb,
+    metrics,
+    holder: randomUUID(),
+    onlyWithoutWorkers: true,
+    onError: warn('the queue could not be measured'),
+  });
+  measurements.start();
+  closers.add(() => measurements.stop());
+  closers.add(
+    watchCertificate({
+      url: publicUrl,
+      metrics,
+      onError: (error) =>
+        logger.debug({ err: error }, 'the certificate of PUBLIC_URL could not be looked at'),
+    }),
+  );
   const { port, adminPort } = doors;
   logger.info({ port, adminPort, publicUrl }, 'api started');
 

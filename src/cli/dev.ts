@@ -13,6 +13,8 @@ import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { createClosers, stopOnSignals, type Closers } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
 import { createMetrics, type Metrics } from '../core/telemetry/metrics.ts';
+import { openTracing } from '../core/telemetry/open-tracing.ts';
+import type { Tracing } from '../core/telemetry/tracing.ts';
 import { startWorker, type WorkerRuntime } from '../worker/runtime.ts';
 import { EXIT, type ExitCode } from './cli-error.ts';
 import { dataDirectoryKeys } from './config-keys.ts';
@@ -170,8 +172,10 @@ async function startProcesses(
   logger: Logger,
   closers: Closers,
 ): Promise<{ readonly api: ApiRuntime; readonly worker: WorkerRuntime }> {
+  const tracing = await openTracing({ config, service: 'millrace', logger });
+  closers.add(() => tracing?.stop());
   const metrics = createMetrics();
-  const hints = await openHints(config, metrics, logger);
+  const hints = await openHints(config, metrics, tracing, logger);
   closers.add(() => hints.publisher.close());
   const [worker, api] = await startBoth(
     () =>
@@ -180,9 +184,17 @@ async function startProcesses(
         logger: logger.child({ process: 'worker' }),
         metrics,
         hints: hints.consumer,
+        tracing,
         mayInstallGvisor: true,
       }),
-    () => startApi({ config, logger: logger.child({ process: 'api' }), metrics, hints: hints.publisher }),
+    () =>
+      startApi({
+        config,
+        logger: logger.child({ process: 'api' }),
+        metrics,
+        hints: hints.publisher,
+        tracing,
+      }),
   );
   // Both turn unready at once; requests under way may still wait for what the worker finishes.
   closers.add(async () => {
@@ -212,6 +224,7 @@ async function startBoth<A extends { stop(): Promise<void> }, B>(
 async function openHints(
   config: DevConfig,
   metrics: Metrics,
+  tracing: Tracing | undefined,
   logger: Logger,
 ): Promise<{ readonly publisher: HintPublisher; readonly consumer: HintConsumer }> {
   const url = config.REDIS_URL;
@@ -230,6 +243,7 @@ async function openHints(
     prefix: config.HINT_PREFIX,
     highWater: config.HINT_HIGH_WATER,
     metrics,
+    tracing,
     onError: (error: Error) => logger.warn({ err: error }, 'Redis failed'),
   };
   return {

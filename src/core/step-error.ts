@@ -30,6 +30,18 @@ export const STEP_ERROR_CODES = [
 ] as const;
 export type StepErrorCode = (typeof STEP_ERROR_CODES)[number];
 
+/** Those of them that are the platform's fault, and no author's or service's. */
+export const PLATFORM_FAULTS = [
+  'worker_lost',
+  'sandbox_lost',
+  'no_sandbox',
+  'internal_error',
+] as const satisfies readonly StepErrorCode[];
+export type PlatformFault = (typeof PLATFORM_FAULTS)[number];
+
+export const isPlatformFault = (code: string): code is PlatformFault =>
+  (PLATFORM_FAULTS as readonly string[]).includes(code);
+
 export interface StepErrorOptions {
   /** Whether another attempt could end otherwise. */
   readonly retryable: boolean;

@@ -2,6 +2,7 @@ import type { Queryable } from '../core/db/database.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { tenantsWithDueWork, type TenantQuota } from '../core/executions/claims.ts';
 import type { Logger } from '../core/logger.ts';
+import { detached, type Tracing } from '../core/telemetry/tracing.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Slots } from './slots.ts';
 
@@ -14,6 +15,7 @@ export interface DispatcherDeps {
   readonly hintsHealthy: () => boolean;
   readonly pollMs: number;
   readonly pollWithoutHintsMs: number;
+  readonly tracing: Tracing | undefined;
   readonly logger: Logger;
 }
 
@@ -78,7 +80,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
       lookAgain = true;
       return;
     }
-    polling = look()
+    polling = detached(deps.tracing, look)
       .catch((raw: unknown) => {
         deps.logger.warn({ err: coerceError(raw) }, 'looking for due executions failed');
       })

@@ -11,6 +11,7 @@ import { createLogger, type Logger } from '../core/logger.ts';
 import { dropPrivileges } from '../core/privileges.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { createMetrics } from '../core/telemetry/metrics.ts';
+import { openTracing } from '../core/telemetry/open-tracing.ts';
 import type { WorkerConfig } from './config.ts';
 import { startWorker, type WorkerRuntime } from './runtime.ts';
 
@@ -21,6 +22,7 @@ async function main(): Promise<void> {
   const config = loadConfig(workerKeys, process.env);
   checkProduction(config);
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker' });
+  const tracing = await openTracing({ config, service: 'millrace-worker', logger });
   const metrics = createMetrics();
   let hints: HintConsumer | undefined;
   let publisher: HintPublisher | undefined;
@@ -33,6 +35,7 @@ async function main(): Promise<void> {
       prefix: config.HINT_PREFIX,
       highWater: config.HINT_HIGH_WATER,
       metrics,
+      tracing,
       onError: (error: Error) => logger.warn({ err: error }, 'Redis failed'),
     };
     hints = createBullConsumer({ ...options, concurrency: config.WORKER_CONCURRENCY });
@@ -45,6 +48,7 @@ async function main(): Promise<void> {
         logger,
         metrics,
         hints,
+        tracing,
         ...(publisher === undefined ? {} : { announce: publisher.publish }),
         waitForDatabase: signal,
       });
@@ -58,6 +62,7 @@ async function main(): Promise<void> {
         async stop() {
           await worker.stop();
           await publisher?.close();
+          await tracing?.stop();
         },
       };
     },

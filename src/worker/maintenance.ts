@@ -2,7 +2,12 @@ import type { DatabaseClock } from '../core/db/clock.ts';
 import { one, type Database, type Queryable } from '../core/db/database.ts';
 import { addPartitions, dropOldPartitions, partitionSpanDays } from '../core/db/partitions.ts';
 import { coerceError } from '../core/errors/app-error.ts';
-import { queueDepth } from '../core/executions/claims.ts';
+import {
+  WORKER_ALIVE_MS,
+  forgetDeadWorkers,
+  removeWorker,
+  reportWorker,
+} from '../core/executions/workers.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
 import { purgeDeletedWorkflows } from '../core/workflows/purge.ts';
@@ -12,6 +17,8 @@ export interface MaintenanceDeps {
   readonly clock: DatabaseClock;
   readonly metrics: Metrics;
   readonly logger: Logger;
+  /** Of this worker, unlike all others. */
+  readonly workerId: string;
   readonly dedupeWindowMs: number;
   /** How long history is kept; undefined: for ever. */
   readonly retentionMs: number | undefined;
@@ -22,7 +29,8 @@ export interface Maintenance {
   stop(): Promise<void>;
 }
 
-const QUEUE_DEPTH_CAP = 100_000;
+/** Three may be missed before the worker counts as dead. */
+const REPORT_EVERY_MS = WORKER_ALIVE_MS / 3;
 const EXPIRED_KEYS_BATCH = 5000;
 
 /** The chores of a worker. Each is safe to do in several workers at once, and none is waited for by anybody. */
@@ -35,14 +43,11 @@ export function createMaintenance(deps: MaintenanceDeps): Maintenance {
     readonly work: () => Promise<void>;
   }[] = [
     {
-      name: 'measure the queue',
-      everyMs: 5000,
-      work: async () => {
-        const { depth, oldestAgeS } = await queueDepth(db, QUEUE_DEPTH_CAP);
-        metrics.queueDepth.set(depth);
-        metrics.queueOldestAge.set(oldestAgeS);
-      },
+      name: 'say that this worker lives',
+      everyMs: REPORT_EVERY_MS,
+      work: () => reportWorker(db, deps.workerId),
     },
+    { name: 'forget dead workers', everyMs: 3_600_000, work: () => forgetDeadWorkers(db) },
     {
       name: 'measure the clock',
       everyMs: 10_000,
@@ -90,6 +95,9 @@ export function createMaintenance(deps: MaintenanceDeps): Maintenance {
       stopping.abort();
       for (const timer of timers.splice(0)) clearInterval(timer);
       await Promise.all(underWay);
+      await removeWorker(db, deps.workerId).catch((raw: unknown) =>
+        deps.logger.warn({ err: coerceError(raw) }, 'this worker counts as alive a little longer'),
+      );
     },
   };
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { createCipher } from '../core/credentials/cipher.ts';
@@ -12,7 +13,12 @@ import type { Logger } from '../core/logger.ts';
 import { createStorageWait } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
 import { startAdminServer } from '../core/telemetry/admin-server.ts';
+import { noteCertificate } from '../core/telemetry/certificates.ts';
+import { createMeasurements } from '../core/telemetry/measurements.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
+import { watchPool } from '../core/telemetry/pools.ts';
+import type { Tracing } from '../core/telemetry/tracing.ts';
+import { createTenantNames } from '../core/tenants/names.ts';
 import { createWorkflowLoader } from '../core/workflows/loader.ts';
 import { createBroker } from './broker/broker.ts';
 import type { WorkerConfig } from './config.ts';
@@ -34,6 +40,8 @@ export interface WorkerOptions {
   readonly hints: HintConsumer | undefined;
   /** Tells other workers of what this one gives up; undefined: they find it by themselves. */
   readonly announce?: HintPublisher['publish'];
+  /** Undefined: no traces. */
+  readonly tracing?: Tracing | undefined;
   /** Whether runsc may be got from the internet when this machine has none. */
   readonly mayInstallGvisor?: boolean;
   /**
@@ -73,7 +81,7 @@ export function startWorker(options: WorkerOptions): Promise<WorkerRuntime> {
 }
 
 async function compose(options: WorkerOptions, closers: Closers): Promise<WorkerRuntime> {
-  const { config, logger, metrics, hints } = options;
+  const { config, logger, metrics, hints, tracing } = options;
   const sandboxes = openSandboxes({ ...options, mayInstall: options.mayInstallGvisor ?? false }, closers);
   const packagesDirectory = join(sandboxes.cacheDirectory, 'packages');
   const open = (name: string, maxConnections: number, extra: Partial<DatabaseOptions> = {}): Database => {
@@ -85,10 +93,12 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
       queryTimeoutMs: config.DB_QUERY_TIMEOUT_MS,
       acquireTimeoutMs: 2000,
       lookUpsOnly: true,
+      onSocket: (socket) => noteCertificate(metrics, 'postgres', socket),
       onError: (error) => logger.warn({ err: error }, 'a database connection failed'),
       ...extra,
     });
     closers.add(() => db.end());
+    closers.add(watchPool(metrics, name, db));
     return db;
   };
   const db = open('journal', config.DB_MAX_OPEN_CONNS - CLAIM_CONNECTIONS - LEASE_CONNECTIONS);
@@ -144,7 +154,9 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     onError: onError('a heartbeat failed'),
     onLost: () => metrics.leaseLosses.inc({ side: 'lost' }),
   });
+  closers.add(metrics.registry.onPage(() => metrics.leaseOldestAge.set(leases.oldestAgeMs() / 1000)));
   const slots = createSlots(config.WORKER_CONCURRENCY);
+  metrics.workerSlots.set(slots.capacity);
   const dispatcher: Dispatcher = createDispatcher({
     db: claimDb,
     engine: () => engine,
@@ -153,6 +165,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     hintsHealthy: () => hints?.healthy() ?? false,
     pollMs: config.POLL_MS,
     pollWithoutHintsMs: config.POLL_WITHOUT_HINTS_MS,
+    tracing,
     logger,
   });
   const engine: Engine = createEngine({
@@ -169,6 +182,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
       onBatch: (size) => metrics.journalBatchSize.observe(size),
       onRetry: onError('a journal write failed and is repeated'),
       passFailpoint,
+      tracing,
     }),
     db,
     claimDb,
@@ -178,7 +192,9 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     now: clock.now,
     random: Math.random,
     metrics,
+    tracing,
     logger,
+    tenantName: createTenantNames(db),
     loadWorkflow: createWorkflowLoader(db, {
       defaultTimeoutMs: config.MAX_WORKFLOW_EXECUTION_TIME * 1000,
       defaultStepTimeoutMs: config.WORKFLOW_TIMEOUT * 1000,
@@ -189,17 +205,26 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     onReleased: ({ id, dispatchNumber }) => options.announce?.([{ executionId: id, dispatchNumber }]),
     passFailpoint,
   });
+  const workerId = randomUUID();
   const maintenance = createMaintenance({
     db,
     clock,
     metrics,
     logger,
+    workerId,
     dedupeWindowMs: config.DEDUPE_WINDOW,
     retentionMs: config.RETENTION,
+  });
+  const measurements = createMeasurements({
+    db,
+    metrics,
+    holder: workerId,
+    onError: onError('the queue could not be measured'),
   });
 
   leases.start();
   maintenance.start();
+  measurements.start();
   dispatcher.start();
   await hints?.start(engine.offer);
   state = 'running';
@@ -213,6 +238,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     await dispatcher.stop();
     await engine.drain(config.SHUTDOWN_GRACE_MS);
     leases.stop();
+    await measurements.stop();
     await maintenance.stop();
     await closers.closeAll();
     logger.info('worker stopped');

@@ -3,13 +3,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { makeId } from '../../core/db/ids.ts';
 import { isEndpointId, type EndpointDirectory, type LiveEndpoint } from '../../core/deliveries/endpoints.ts';
 import type { Ingest, IngestOutcome } from '../../core/deliveries/ingest.ts';
-import { AppError, appError, coerceError } from '../../core/errors/app-error.ts';
+import { AppError, appError, coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
 import type { PassFailpoint } from '../../core/failpoints.ts';
 import type { WatchExecution } from '../../core/executions/watch.ts';
 import type { HintPublisher } from '../../core/hints/types.ts';
 import type { Logger } from '../../core/logger.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
-import { validTraceparent } from '../../core/telemetry/traceparent.ts';
+import { traceIdOf, validTraceparent } from '../../core/telemetry/traceparent.ts';
+import type { SpanOptions, Trace, Tracing } from '../../core/telemetry/tracing.ts';
+import { endServerSpan, statusLabel, statusOf } from '../http/exchange.ts';
 import { sendProblem, toAppError } from '../http/problem.ts';
 import { readBody } from '../http/read-body.ts';
 import type { BacklogGuard } from './backlog.ts';
@@ -33,10 +35,17 @@ export interface HooksDeps {
   readonly stopping: AbortSignal;
   readonly passFailpoint: PassFailpoint;
   readonly metrics: Pick<Metrics, 'deliveries' | 'httpRequestDuration'>;
+  readonly tracing: Tracing | undefined;
   readonly logger: Logger;
 }
 
 const PREFIX = '/hooks/';
+const SPAN_NAME = 'POST /hooks';
+/** Never with the path: it is what lets somebody send. */
+const SERVER: SpanOptions = {
+  kind: 'server',
+  attributes: { 'http.route': '/hooks', 'http.request.method': 'POST' },
+};
 /** Requests that wait for a commit at most; beyond it the database is slower than the senders. */
 const MAX_WAITING = 10_000;
 /** Refused requests that are recorded, for each endpoint and second; an attack is a sample. */
@@ -70,24 +79,41 @@ export function createHooksHandler(deps: HooksDeps): HooksHandler {
   };
   return (req, res) => {
     const startedAtMs = performance.now();
+    const trace = deps.tracing?.begin(SPAN_NAME, validTraceparent(req.headers['traceparent']), SERVER);
     res.once('close', () => {
+      const status = statusOf(res);
       deps.metrics.httpRequestDuration.observe(
-        { route: '/hooks', status: res.writableFinished ? String(res.statusCode) : '499' },
+        { route: '/hooks', status: statusLabel(status) },
         (performance.now() - startedAtMs) / 1000,
+        trace?.span?.traceId,
       );
+      endServerSpan(trace?.span, status);
     });
-    handle(deps, limits, req, res).catch((raw: unknown) => refuse(deps, req, res, raw));
+    handle(deps, limits, req, res, trace).catch((raw: unknown) => refuse(deps, req, res, raw, trace));
   };
 }
 
-function refuse(deps: HooksDeps, req: IncomingMessage, res: ServerResponse, raw: unknown): void {
+function refuse(
+  deps: HooksDeps,
+  req: IncomingMessage,
+  res: ServerResponse,
+  raw: unknown,
+  trace: Trace | undefined,
+): void {
   const error = toAppError(raw);
   const requestId = randomUUID();
-  if (error.kind === 'internal' && error.code !== 'execution_failed') {
-    deps.logger.error({ err: error.cause ?? error, requestId }, 'a webhook failed inside the platform');
+  const isOurFault = error.kind === 'internal' && error.code !== 'execution_failed';
+  if (isOurFault) {
+    const traceId = traceIdOf(trace?.traceparent);
+    deps.logger.error(
+      { err: error.cause ?? error, requestId, traceId },
+      'a webhook failed inside the platform',
+    );
   }
-  if (error.kind === 'unavailable' || error.kind === 'limited')
-    deps.metrics.deliveries.inc({ outcome: 'shed' });
+  trace?.span?.set({ 'error.type': error.code });
+  if (isOurFault || error.code === 'storage_unavailable') deps.metrics.deliveries.inc({ outcome: 'failed' });
+  else if (error.kind === 'limited') deps.metrics.deliveries.inc({ outcome: 'limited' });
+  else if (error.kind === 'unavailable') deps.metrics.deliveries.inc({ outcome: 'shed' });
   req.resume();
   if (!res.headersSent) res.setHeader('x-request-id', requestId);
   sendProblem(res, error, requestId);
@@ -98,6 +124,7 @@ async function handle(
   limits: Limits,
   req: IncomingMessage & { originalUrl?: string },
   res: ServerResponse,
+  trace: Trace | undefined,
 ): Promise<void> {
   const url = req.originalUrl ?? req.url ?? '';
   const mark = url.indexOf('?');
@@ -112,7 +139,7 @@ async function handle(
   shed(deps, limits, endpoint);
   const reserved = reserve(deps, limits, req);
   try {
-    await takeIn(deps, limits, endpoint, url, req, res);
+    await takeIn(deps, limits, endpoint, url, req, res, trace);
   } finally {
     limits.heldBytes -= reserved;
   }
@@ -137,16 +164,22 @@ async function takeIn(
   url: string,
   req: IncomingMessage,
   res: ServerResponse,
+  trace: Trace | undefined,
 ): Promise<void> {
   const body = await readBody(req, { maxBytes: deps.maxBodyBytes });
   const nowMs = deps.now();
   const deliveryId = makeId(nowMs);
+  const verifying = trace?.span?.child('delivery.verify');
   const judgement = judge(
     endpoint,
     { method: 'POST', url: deps.publicHooksUrl + url, rawHeaders: req.rawHeaders, body, nowMs },
     deliveryId,
   );
-  await answer(deps, limits, { endpoint, judgement, deliveryId, nowMs, query: queryOf(url), body, req, res });
+  verifying?.set({ 'delivery.verdict': judgement.verdict });
+  verifying?.end();
+  trace?.span?.set({ 'delivery.id': deliveryId, 'workflow.id': endpoint.workflowId });
+  const query = queryOf(url);
+  await answer(deps, limits, { endpoint, judgement, deliveryId, nowMs, query, body, req, res, trace });
 }
 
 /** Refuses before the body is read. */
@@ -171,6 +204,7 @@ interface Received {
   readonly body: Buffer;
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
+  readonly trace: Trace | undefined;
 }
 
 async function answer(deps: HooksDeps, limits: Limits, received: Received): Promise<void> {
@@ -195,7 +229,8 @@ async function answer(deps: HooksDeps, limits: Limits, received: Received): Prom
       deps.metrics.deliveries.inc({ outcome: outcome.duplicate ? 'duplicate' : 'accepted' });
       deps.passFailpoint('hooks.before-hint');
       if (!outcome.duplicate && outcome.executionId !== null) {
-        deps.hints.publish([{ executionId: outcome.executionId, dispatchNumber: 0 }]);
+        const { executionId } = outcome;
+        deps.hints.publish([{ executionId, dispatchNumber: 0, span: received.trace?.span }]);
       }
       deps.passFailpoint('hooks.before-answer');
       if (endpoint.trigger.respond === 'result') await answerWithResult(deps, received, outcome);
@@ -213,9 +248,10 @@ async function commit(
   received: Received,
   executionId: string | null,
 ): Promise<IngestOutcome> {
-  const { endpoint, judgement, deliveryId, query, body, req } = received;
+  const { endpoint, judgement, deliveryId, query, body, req, trace } = received;
   if (judgement.verdict === 'handshake') throw new Error('a handshake is not recorded');
-  const traceparent = validTraceparent(req.headers['traceparent']);
+  const traceparent = trace?.traceparent ?? validTraceparent(req.headers['traceparent']);
+  const span = trace?.span?.child('delivery.commit');
   try {
     return await deps.ingest.add({
       deliveryId,
@@ -235,12 +271,20 @@ async function commit(
         ? { dedupeKey: judgement.dedupeKey }
         : {}),
       ...(traceparent === undefined ? {} : { traceparent }),
+      span,
     });
   } catch (raw) {
+    span?.fail(errorCodeOf(raw) ?? 'storage_unavailable');
     if (raw instanceof AppError) throw raw;
     // Whatever it was, a 2xx would be a lie and a 4xx would stop the sender from trying again.
-    deps.logger.warn({ err: coerceError(raw) }, 'a delivery was not confirmed by the database');
+    const traceId = traceIdOf(traceparent);
+    deps.logger.warn(
+      { err: coerceError(raw), deliveryId, traceId },
+      'a delivery was not confirmed by the database',
+    );
     throw appError('storage_unavailable', { retryAfterS: RETRY_AFTER_S, cause: raw });
+  } finally {
+    span?.end();
   }
 }
 

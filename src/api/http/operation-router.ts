@@ -1,10 +1,12 @@
 import { Router, type Request, type Response } from 'express';
 import { appError } from '../../core/errors/app-error.ts';
+import { traceIdOf } from '../../core/telemetry/traceparent.ts';
 import { isAtLeast } from '../../core/tenants/roles.ts';
 import { z } from '../../core/zod.ts';
 import type { ApiDeps } from '../deps.ts';
 import { principalOf } from '../middleware/authenticate.ts';
 import { requestIdOf } from '../middleware/request-id.ts';
+import { traceOf } from '../middleware/trace-requests.ts';
 import { expressPath, type ApiRequest, type Operation, type Reply } from './operation.ts';
 import { readApiBody, readQuery } from './read-request.ts';
 
@@ -21,6 +23,7 @@ export function operationRouter(deps: ApiDeps, operations: readonly Operation[])
       const body =
         operation.body && (await readApiBody(req, operation.body, deps.settings.limits.maxBodyBytes));
       const requestId = requestIdOf(res);
+      const trace = traceOf(res);
       const request: ApiRequest<string, Readonly<Record<string, unknown>>, unknown> = {
         requestId,
         principal,
@@ -31,7 +34,12 @@ export function operationRouter(deps: ApiDeps, operations: readonly Operation[])
         get signal() {
           return signalOf(res, deps.stopping);
         },
-        log: deps.logger.child({ requestId, operation: operation.id }),
+        trace,
+        log: deps.logger.child({
+          requestId,
+          traceId: traceIdOf(trace?.traceparent),
+          operation: operation.id,
+        }),
       };
       await sendReply(res, await operation.handle(deps, request));
     });

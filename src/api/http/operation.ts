@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Response } from 'express';
 import type { Logger } from 'pino';
 import type { ErrorCode } from '../../core/errors/registry.ts';
+import type { Trace } from '../../core/telemetry/tracing.ts';
 import type { Principal } from '../../core/tenants/api-keys.ts';
 import type { Role } from '../../core/tenants/roles.ts';
 import type { z } from '../../core/zod.ts';
@@ -27,6 +28,8 @@ export interface ApiRequest<Params extends string, Query, Body> {
   readonly headers: IncomingHttpHeaders;
   /** Aborted when the caller goes away or the process drains. */
   readonly signal: AbortSignal;
+  /** Undefined where tracing is off. */
+  readonly trace: Trace | undefined;
   readonly log: Logger;
 }
 

@@ -1,7 +1,9 @@
 import type { ErrorRequestHandler } from 'express';
 import type { Logger } from 'pino';
+import { traceIdOf } from '../../core/telemetry/traceparent.ts';
 import { sendProblem, statusOf, toAppError } from '../http/problem.ts';
 import { requestIdOf } from './request-id.ts';
+import { traceOf } from './trace-requests.ts';
 
 export interface HandleErrorsOptions {
   readonly logger: Logger;
@@ -16,6 +18,7 @@ export function handleErrors(options: HandleErrorsOptions): ErrorRequestHandler 
     if (status >= 500) {
       const fields = {
         requestId,
+        traceId: traceIdOf(traceOf(res)?.traceparent),
         method: req.method,
         route: res.locals['route'],
         code: error.code,

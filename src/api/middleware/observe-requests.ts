@@ -1,5 +1,7 @@
 import type { RequestHandler } from 'express';
 import type { RequestObservation } from '../deps.ts';
+import { statusOf } from '../http/exchange.ts';
+import { traceOf } from './trace-requests.ts';
 
 export interface ObserveRequestsOptions {
   readonly onRequest: (observation: RequestObservation) => void;
@@ -17,8 +19,9 @@ export function observeRequests(options: ObserveRequestsOptions): RequestHandler
       options.onRequest({
         route: typeof route === 'string' ? route : 'other',
         method: req.method,
-        status: res.writableFinished ? res.statusCode : 499,
+        status: statusOf(res),
         durationMs: now() - startedAt,
+        traceId: traceOf(res)?.span?.traceId,
       });
     });
     next();

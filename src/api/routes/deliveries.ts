@@ -4,6 +4,7 @@ import { replayDelivery, type Replayed, type ReplayRequest } from '../../core/de
 import { getDelivery, getDeliveryBody, listDeliveries, VERDICTS } from '../../core/deliveries/store.ts';
 import { AppError, appError } from '../../core/errors/app-error.ts';
 import type { JsonValue } from '../../core/json.ts';
+import type { Trace } from '../../core/telemetry/tracing.ts';
 import { z } from '../../core/zod.ts';
 import type { ApiDeps } from '../deps.ts';
 import type { Cursors } from '../http/cursor.ts';
@@ -43,13 +44,16 @@ async function replay(
   { db, clock, hints }: ApiDeps,
   tenantId: string,
   request: ReplayRequest,
+  trace: Trace | undefined,
 ): Promise<Replayed> {
   if (!isId(request.id)) throw deliveryNotFound(request.id);
   const nowMs = clock.now();
   const ids = { deliveryId: makeId(nowMs), executionId: makeId(nowMs) };
-  const replayed = await withTenant(db, tenantId, (client) => replayDelivery(client, request, ids, nowMs));
+  const traced = { ...request, traceparent: trace?.traceparent };
+  const replayed = await withTenant(db, tenantId, (client) => replayDelivery(client, traced, ids, nowMs));
+  if (replayed.originalTraceparent !== undefined) trace?.span?.link(replayed.originalTraceparent);
   if (replayed.executionId !== null) {
-    hints.publish([{ executionId: replayed.executionId, dispatchNumber: 0 }]);
+    hints.publish([{ executionId: replayed.executionId, dispatchNumber: 0, span: trace?.span }]);
   }
   return replayed;
 }
@@ -172,14 +176,14 @@ const replayOperations: readonly Operation[] = [
     },
     replies: { 202: { description: 'Recorded, and queued unless it was filtered', schema: replayShape } },
     errors: replayErrors,
-    handle: async (deps, { principal, params, body }) => {
+    handle: async (deps, { principal, params, body, trace }) => {
       requireReplay(deps);
       const request = {
         id: params.id,
         body: body.body as JsonValue | undefined, // parsed from JSON
         version: body.version,
       };
-      return { status: 202, json: toReplay(await replay(deps, principal.tenantId, request)) };
+      return { status: 202, json: toReplay(await replay(deps, principal.tenantId, request, trace)) };
     },
   }),
   operation({
@@ -202,11 +206,11 @@ const replayOperations: readonly Operation[] = [
     },
     replies: { 202: { description: 'What became of each, in the order of `ids`', schema: bulkReplayShape } },
     errors: ['replay_disabled'],
-    handle: async (deps, { principal, body }) => {
+    handle: async (deps, { principal, body, trace }) => {
       requireReplay(deps);
       const items: z.infer<typeof bulkReplayShape>['items'] = [];
       for (const id of body.ids)
-        items.push(await replayOne(deps, principal.tenantId, { id, version: body.version }));
+        items.push(await replayOne(deps, principal.tenantId, { id, version: body.version }, trace));
       return { status: 202, json: { items } };
     },
   }),
@@ -217,9 +221,10 @@ async function replayOne(
   deps: ApiDeps,
   tenantId: string,
   request: ReplayRequest,
+  trace: Trace | undefined,
 ): Promise<z.infer<typeof bulkReplayShape>['items'][number]> {
   try {
-    return { id: request.id, ...toReplay(await replay(deps, tenantId, request)) };
+    return { id: request.id, ...toReplay(await replay(deps, tenantId, request, trace)) };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     return { id: request.id, error: { code: error.code, message: error.message } };

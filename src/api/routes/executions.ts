@@ -172,18 +172,26 @@ export const executionOperations = (cursors: Cursors): readonly Operation[] => [
       'workflow_not_found',
       'workflow_disabled',
     ],
-    handle: async ({ db, clock, hints }, { principal, params, body }) => {
+    handle: async ({ db, clock, hints }, { principal, params, body, trace }) => {
       if (!isId(params.id)) throw executionNotFound(params.id);
       const id = makeId(clock.now());
+      const traceparent = trace && { traceparent: trace.traceparent };
       await withTenant(db, principal.tenantId, async (client) => {
         const workflow = await workflowOfExecution(client, params.id);
         if (workflow === undefined) throw executionNotFound(params.id);
         if (workflow.isDeleted) throw appError('workflow_not_found', { args: [workflow.name] });
         if (!workflow.enabled) throw appError('workflow_disabled', { args: [workflow.name] });
         const version = body.version === 'latest' ? { version: workflow.currentVersion } : {};
-        await createRetry(client, { id, of: params.id, from: body.from, ...version });
+        const retried = await createRetry(client, {
+          id,
+          of: params.id,
+          from: body.from,
+          ...version,
+          ...traceparent,
+        });
+        if (retried.traceparent !== undefined) trace?.span?.link(retried.traceparent);
       });
-      hints.publish([{ executionId: id, dispatchNumber: 0 }]);
+      hints.publish([{ executionId: id, dispatchNumber: 0, span: trace?.span }]);
       return { status: 202, json: { executionId: id, retryOf: params.id } };
     },
   }),

@@ -44,13 +44,13 @@ export const startExecution = operation({
   },
   errors: ['workflow_not_found', 'workflow_disabled', 'input_invalid', 'idempotency_conflict'],
   handle: async (deps, request) => {
-    const { principal, params, query, body, headers } = request;
+    const { principal, params, query, body, headers, trace } = request;
     const { executionId, isNew } = await start(deps, principal.tenantId, params.name, {
       input: (body.input ?? null) as JsonValue, // parsed from JSON
       idempotencyKey: idempotencyKeyOf(headers),
-      traceparent: validTraceparent(headers.traceparent),
+      traceparent: trace?.traceparent ?? validTraceparent(headers.traceparent),
     });
-    if (isNew) deps.hints.publish([{ executionId, dispatchNumber: 0 }]);
+    if (isNew) deps.hints.publish([{ executionId, dispatchNumber: 0, span: trace?.span }]);
     if (query.wait !== undefined) {
       const untilMs = deps.clock.now() + query.wait;
       await deps.watchExecution(principal.tenantId, executionId, untilMs, request.signal, 'ended');

@@ -9,6 +9,7 @@ import {
   secretKeys,
   urlKey,
 } from './keys.ts';
+import { tracingKeys } from './tracing-keys.ts';
 
 /** All that the API process reads. */
 export const apiKeys = {
@@ -18,6 +19,7 @@ export const apiKeys = {
   ...limitKeys,
   ...sandboxLimitKeys,
   ...secretKeys,
+  ...tracingKeys,
   JWT_SECRET: textKey(
     z.string({ error: 'is required' }).min(32, 'must have at least 32 characters'),
     'Signs what the API hands out to get back, such as list cursors; 32 characters or more, the same on all replicas',

@@ -2,6 +2,7 @@ import { DAY_MS, parseDuration } from '../definition/duration.ts';
 import { parseAllowPrivate, type AllowPrivateEntry } from '../egress/addresses.ts';
 import { integerKey, parsedKey } from './key.ts';
 import { commonKeys, databaseKeys, limitKeys, redisKeys, sandboxLimitKeys, secretKeys } from './keys.ts';
+import { tracingKeys } from './tracing-keys.ts';
 import { sandboxKeys } from './sandbox-keys.ts';
 
 /** All that the worker process reads. */
@@ -13,6 +14,7 @@ export const workerKeys = {
   ...sandboxLimitKeys,
   ...sandboxKeys,
   ...secretKeys,
+  ...tracingKeys,
   WORKER_PORT: integerKey('Port of the worker’s health and metrics; 0 takes a free one', {
     default: 8081,
     min: 0,

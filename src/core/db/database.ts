@@ -26,6 +26,8 @@ export interface DatabaseOptions {
   readonly synchronousCommit?: 'on' | 'off';
   /** This pool only looks rows up by key, with named statements; see {@link LOOK_UPS_ONLY}. */
   readonly lookUpsOnly?: boolean;
+  /** Told of the socket of each new connection. */
+  readonly onSocket?: (socket: unknown) => void;
   readonly onError: (error: Error) => void;
 }
 
@@ -77,6 +79,9 @@ export function openDatabase(options: DatabaseOptions): Database {
       // pg-pool listens only while a connection is idle, and an error that nobody listens to ends the process. Whoever holds
       // the connection hears of it from its query, this one or the next.
       client.on('error', () => undefined);
+      options.onSocket?.(
+        (client as unknown as { readonly connection: { readonly stream: unknown } }).connection.stream,
+      ); // pg's types leave it out
       await client.query(
         `set role ${options.role}; set idle_in_transaction_session_timeout = '30s'` +
           (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : '') +

@@ -5,6 +5,7 @@ import { SQLSTATE } from '../db/sqlstate.ts';
 import type { PassFailpoint } from '../failpoints.ts';
 import { appError, errorCodeOf } from '../errors/app-error.ts';
 import { EXECUTION_FORMAT } from '../executions/status.ts';
+import { shared, type Span, type Tracing } from '../telemetry/tracing.ts';
 
 /** A webhook request that was judged and is to be recorded. */
 export interface IncomingDelivery {
@@ -28,6 +29,8 @@ export interface IncomingDelivery {
   readonly traceparent?: string;
   /** Of a replay: the first delivery of the chain. */
   readonly rootId?: string;
+  /** What the commit is part of, where that is recorded. */
+  readonly span?: Span | undefined;
 }
 
 /** What is known to be committed when this is returned. */
@@ -45,6 +48,7 @@ export interface IngestOptions {
   readonly concurrency?: number;
   readonly onBatch?: (size: number) => void;
   readonly passFailpoint?: PassFailpoint;
+  readonly tracing?: Tracing | undefined;
 }
 
 export type Ingest = Batcher<IncomingDelivery, IngestOutcome>;
@@ -78,12 +82,16 @@ export function createIngest(options: IngestOptions): Ingest {
     },
     flush: async (deliveries) => {
       options.passFailpoint?.('ingest.before-commit');
-      const winners = await repeatedOnConflict(() => insertDeliveries(db, deliveries));
+      const winners = await shared(options.tracing, deliveries, () =>
+        repeatedOnConflict(() => insertDeliveries(db, deliveries)),
+      );
       const losers = deliveries.filter((delivery) => !winners.has(delivery.deliveryId));
       const originals =
         losers.length === 0
           ? new Map<string, IngestOutcome>()
-          : await repeatedOnConflict(() => recordDuplicates(db, losers));
+          : await shared(options.tracing, losers, () =>
+              repeatedOnConflict(() => recordDuplicates(db, losers)),
+            );
       return deliveries.map((delivery) => {
         if (winners.has(delivery.deliveryId)) {
           return { deliveryId: delivery.deliveryId, executionId: delivery.executionId, duplicate: false };

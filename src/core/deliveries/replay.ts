@@ -17,6 +17,8 @@ export interface ReplayRequest {
   readonly body?: JsonValue | undefined;
   /** Of the workflow; the current one without it. */
   readonly version?: number | undefined;
+  /** The trace that the new execution is part of. */
+  readonly traceparent?: string | undefined;
 }
 
 /** What the replay is to be called, made before the transaction. */
@@ -31,6 +33,8 @@ export interface Replayed {
   readonly executionId: string | null;
   readonly rootId: string;
   readonly reason: string | undefined;
+  /** The trace of the execution that the original started. */
+  readonly originalTraceparent: string | undefined;
 }
 
 /**
@@ -63,7 +67,9 @@ export async function replayDelivery(
   const rootId = original.root_id ?? original.duplicate_of ?? original.id;
   const replay = { ids, rootId, body, reason };
   await insertReplay(db, original, replay);
-  if (reason !== undefined) return { deliveryId: ids.deliveryId, executionId: null, rootId, reason };
+  const originalTraceparent = original.traceparent ?? undefined;
+  if (reason !== undefined)
+    return { deliveryId: ids.deliveryId, executionId: null, rootId, reason, originalTraceparent };
   await insertExecution(db, {
     id: ids.executionId,
     tenantId: original.tenant_id,
@@ -72,8 +78,9 @@ export async function replayDelivery(
     triggerType: 'webhook',
     triggerName: trigger.name,
     deliveryId: ids.deliveryId,
+    ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
   });
-  return { ...ids, rootId, reason };
+  return { ...ids, rootId, reason, originalTraceparent };
 }
 
 interface Original {
@@ -94,6 +101,7 @@ interface Original {
   readonly enabled: boolean;
   readonly is_deleted: boolean;
   readonly current_version: number;
+  readonly traceparent: string | null;
 }
 
 async function loadOriginal(db: pg.PoolClient, id: string): Promise<Original> {
@@ -101,8 +109,9 @@ async function loadOriginal(db: pg.PoolClient, id: string): Promise<Original> {
     await db.query<Original>(
       `select d.id, d.tenant_id, d.workflow_id, d.endpoint_id, d.trigger_name, d.verdict, d.reason, d.method, d.query,
          d.headers, coalesce(d.body, o.body) as stored_body, d.root_id, d.duplicate_of,
-         w.name as workflow, w.enabled, w.deleted_at is not null as is_deleted, w.current_version
+         w.name as workflow, w.enabled, w.deleted_at is not null as is_deleted, w.current_version, e.traceparent
        from delivery d join workflow w on w.id = d.workflow_id left join delivery o on o.id = d.duplicate_of
+         left join execution e on e.id = d.execution_id
        where d.id = $1 and d.tenant_id = millrace_tenant()`,
       [id],
     ),

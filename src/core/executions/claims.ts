@@ -39,8 +39,10 @@ export interface ClaimResult {
   /** Executions that lost a lease, those that were given up for it included. */
   readonly lostLeases: number;
   /** Executions that ended as `worker_lost`. */
-  readonly gaveUp: readonly string[];
+  readonly gaveUp: readonly GivenUp[];
 }
+
+export type GivenUp = Pick<Claim, 'id' | 'tenantId' | 'workflowId' | 'version' | 'traceparent'>;
 
 interface ClaimRow {
   id: string;
@@ -158,7 +160,15 @@ function toClaimResult(rows: readonly ClaimRow[]): ClaimResult {
   return {
     claims: rows.filter((row) => row.state === 'running').map(toClaim),
     lostLeases: rows.filter((row) => row.took_over).length,
-    gaveUp: rows.filter((row) => row.state !== 'running').map((row) => row.id),
+    gaveUp: rows
+      .filter((row) => row.state !== 'running')
+      .map((row) => ({
+        id: row.id,
+        tenantId: row.tenant_id,
+        workflowId: row.workflow_id,
+        version: row.version,
+        traceparent: row.traceparent ?? undefined,
+      })),
   };
 }
 
@@ -197,7 +207,7 @@ function toClaim(row: ClaimRow): Claim {
  * Each tenant that has live executions with the time when its first one is (or was) due, found by jumping from tenant to
  * tenant in the dispatch index (a "loose index scan": one look-up a tenant, however long the backlog).
  */
-const FIRST_DUE = `with recursive first_due(tenant_id, due_at) as (
+export const FIRST_DUE = `with recursive first_due(tenant_id, due_at) as (
   (select tenant_id, next_dispatch_at from execution
     where next_dispatch_at is not null order by tenant_id, next_dispatch_at limit 1)
   union all

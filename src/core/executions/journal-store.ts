@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.ts';
 import type { JsonValue } from '../json.ts';
+import type { Span } from '../telemetry/tracing.ts';
 import type { RecordedError, StepRun } from './journal.ts';
 import type { StepState } from './status.ts';
 
@@ -40,6 +41,8 @@ export interface JournalWrite {
   /** What a `respond` step said; the first one counts. */
   readonly response?: JsonValue;
   readonly leaving?: Leaving;
+  /** What the writing is part of, where that is recorded. */
+  readonly span?: Span | undefined;
 }
 
 /**

@@ -85,17 +85,28 @@ export interface RetryRequest {
   readonly from: 'failed' | 'start';
   /** Which version to run; undefined: the same. */
   readonly version?: number;
+  /** The trace that the new execution is part of; undefined: that of the original. */
+  readonly traceparent?: string;
 }
 
 /**
  * Queues a new execution that repeats an ended one and is linked to it.
  *
+ * @returns the trace of the original
  * @throws AppError `execution_not_found`, `execution_not_ended`; `delivery_not_replayable` when its request is kept no more
  */
-export async function createRetry(db: Queryable, request: RetryRequest): Promise<void> {
+export async function createRetry(
+  db: Queryable,
+  request: RetryRequest,
+): Promise<{ readonly traceparent: string | undefined }> {
   const original = maybeOne(
-    await db.query<{ state: ExecutionState; delivery_id: string | null; is_expired: boolean }>(
-      `select e.state, e.delivery_id, e.delivery_id is not null and d.id is null as is_expired
+    await db.query<{
+      state: ExecutionState;
+      delivery_id: string | null;
+      traceparent: string | null;
+      is_expired: boolean;
+    }>(
+      `select e.state, e.delivery_id, e.traceparent, e.delivery_id is not null and d.id is null as is_expired
        from execution e left join delivery d on d.id = e.delivery_id where e.id = $1`,
       [request.of],
     ),
@@ -109,7 +120,7 @@ export async function createRetry(db: Queryable, request: RetryRequest): Promise
   }
   await db.query(
     `insert into execution (id, tenant_id, workflow_id, version, format, state, trigger_type, trigger_name, delivery_id, input, traceparent, retry_of, retry_from, next_dispatch_at)
-     select $1, tenant_id, workflow_id, coalesce($3, version), $4, 'queued', trigger_type, trigger_name, delivery_id, input, traceparent, id, $5, now()
+     select $1, tenant_id, workflow_id, coalesce($3, version), $4, 'queued', trigger_type, trigger_name, delivery_id, input, coalesce($7, traceparent), id, $5, now()
      from execution where id = $2 and state = any($6)`,
     [
       request.id,
@@ -118,13 +129,16 @@ export async function createRetry(db: Queryable, request: RetryRequest): Promise
       EXECUTION_FORMAT,
       request.from,
       [...TERMINAL_EXECUTION_STATES],
+      request.traceparent ?? null,
     ],
   );
-  if (request.from === 'start') return;
+  const result = { traceparent: original.traceparent ?? undefined };
+  if (request.from === 'start') return result;
   await db.query(
     `insert into step_run (execution_id, step_id, item, attempt, tenant_id, state, input, output, started_at, finished_at)
      select $1, step_id, item, attempt, tenant_id, state, input, output, started_at, finished_at
      from step_run where execution_id = $2 and state = 'succeeded'`,
     [request.id, request.of],
   );
+  return result;
 }

@@ -2,7 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { coerceError } from '../errors/app-error.ts';
+import { noteCertificate } from '../telemetry/certificates.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { shared, type Span, type Tracing } from '../telemetry/tracing.ts';
 import { openRedis } from './redis.ts';
 import type { Hint, HintConsumer, HintPublisher } from './types.ts';
 
@@ -18,14 +20,18 @@ export interface BullHintsOptions {
   readonly prefix: string;
   /** Hints kept in Redis at most. */
   readonly highWater: number;
-  readonly metrics: Pick<Metrics, 'hints'>;
+  readonly metrics: Pick<Metrics, 'hints' | 'redisUp' | 'certificateExpiry' | 'registry'>;
+  readonly tracing?: Tracing | undefined;
   readonly onError: (error: Error) => void;
 }
 
 /** Carries hints over BullMQ, in bulk: one command for all that arrived while the last one was under way. */
 export function createBullPublisher(options: BullHintsOptions): HintPublisher {
   const { metrics } = options;
-  const link = openRedis(options.url, options.prefix, options.onError);
+  const link = openRedis(options.url, options.prefix, options.onError, (socket) =>
+    noteCertificate(metrics, 'redis', socket),
+  );
+  const unwatch = metrics.registry.onPage(() => metrics.redisUp.set(link.healthy() ? 1 : 0));
   const queue = new Queue(QUEUE, {
     connection: link.connection,
     prefix: options.prefix,
@@ -43,20 +49,26 @@ export function createBullPublisher(options: BullHintsOptions): HintPublisher {
     while (waiting.length > 0) {
       const batch = waiting.slice(0, MAX_BULK);
       waiting = waiting.slice(MAX_BULK);
+      const spans = openSpans(batch);
       try {
-        await queue.addBulk(
-          batch.map((hint) => ({
-            name: 'hint',
-            data: null,
-            // An id that still exists is silently ignored, so each dispatch has its own (FAULTS).
-            opts: { jobId: `${hint.executionId}-${hint.dispatchNumber}` },
-          })),
+        await shared(options.tracing, spans, () =>
+          queue.addBulk(
+            batch.map((hint) => ({
+              name: 'hint',
+              data: null,
+              // An id that still exists is silently ignored, so each dispatch has its own (FAULTS).
+              opts: { jobId: `${hint.executionId}-${hint.dispatchNumber}` },
+            })),
+          ),
         );
         depth += batch.length;
         metrics.hints.inc({ outcome: 'published' }, batch.length);
       } catch (raw) {
         metrics.hints.inc({ outcome: 'failed' }, batch.length);
+        for (const { span } of spans) span.fail('redis_failed');
         options.onError(coerceError(raw));
+      } finally {
+        for (const { span } of spans) span.end();
       }
     }
     flushing = undefined;
@@ -83,12 +95,19 @@ export function createBullPublisher(options: BullHintsOptions): HintPublisher {
     healthy: () => link.healthy() && depth < options.highWater,
     async close() {
       clearInterval(timer);
+      unwatch();
       await flushing; // each of its commands has a time-out
       link.close();
       await queue.close().catch(() => {}); // the connection is ours and closed already
     },
   };
 }
+
+/** A span for each of the hints whose trace is recorded. */
+const openSpans = (hints: readonly Hint[]): readonly { readonly span: Span }[] =>
+  hints.flatMap(({ span }) =>
+    span === undefined ? [] : { span: span.child('hint.publish', { kind: 'producer' }) },
+  );
 
 /** Takes hints from BullMQ, `concurrency` at a time. */
 export function createBullConsumer(

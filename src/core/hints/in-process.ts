@@ -33,7 +33,8 @@ export function createInProcessHints(
 
   return {
     publish(hints) {
-      for (const { executionId } of hints) {
+      for (const { executionId, span } of hints) {
+        span?.child('hint.publish', { kind: 'producer' }).end();
         if (waiting.size >= options.capacity) {
           metrics.hints.inc({ outcome: 'dropped' });
           continue;

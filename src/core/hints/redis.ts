@@ -19,8 +19,14 @@ export interface RedisLink {
  * answer a ping.
  *
  * @param prefix of the key that is written
+ * @param onSocket told of the socket of each new connection
  */
-export function openRedis(url: string, prefix: string, onError: (error: Error) => void): RedisLink {
+export function openRedis(
+  url: string,
+  prefix: string,
+  onError: (error: Error) => void,
+  onSocket: (socket: unknown) => void = () => {},
+): RedisLink {
   const connection = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
@@ -39,7 +45,10 @@ export function openRedis(url: string, prefix: string, onError: (error: Error) =
       answered = false;
     }
   };
-  connection.on('ready', () => void probe());
+  connection.on('ready', () => {
+    onSocket(connection.stream);
+    void probe();
+  });
   const timer = setInterval(() => void probe(), PROBE_EVERY_MS);
   timer.unref();
   return {

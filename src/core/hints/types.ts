@@ -1,8 +1,12 @@
+import type { Span } from '../telemetry/tracing.ts';
+
 /** "This execution may be ready": all that a hint says. Losing or repeating one is harmless. */
 export interface Hint {
   readonly executionId: string;
   /** How often the execution was dispatched before; makes the id of the hint unique per dispatch. */
   readonly dispatchNumber: number;
+  /** What it is part of, where that is recorded. It does not go along. */
+  readonly span?: Span | undefined;
 }
 
 export interface HintPublisher {

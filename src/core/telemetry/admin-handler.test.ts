@@ -11,7 +11,12 @@ async function ask(path: string, options: Partial<AdminHandlerOptions> = {}, met
   const handler = createAdminHandler({
     checks: { database: fit },
     isDraining: () => false,
-    metrics: { contentType: 'text/plain; version=0.0.4', metrics: async () => 'millrace_up 1\n' },
+    metrics: {
+      page: async (accept) => ({
+        contentType: 'text/plain; version=0.0.4',
+        body: `millrace_up 1\n# ${accept}\n`,
+      }),
+    },
     onCheckFailed: (name) => void failed.push(name),
     checkTimeoutMs: 50,
     ...options,
@@ -76,9 +81,9 @@ test('is not ready, but live, while it drains', async () => {
   expect((await ask('/health/live', draining)).status).toBe(200);
 });
 
-test('serves the metrics', async () => {
+test('serves the metrics in the format that is asked for', async () => {
   const { status, text, headers } = await ask('/metrics?x=1');
-  expect([status, text]).toEqual([200, 'millrace_up 1\n']);
+  expect([status, text]).toEqual([200, 'millrace_up 1\n# */*\n']);
   expect(headers.get('content-type')).toBe('text/plain; version=0.0.4');
 });
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError, coerceError } from '../errors/app-error.ts';
+import type { Registries } from './registries.ts';
 
 /**
  * Resolves when what it checks is fit, with a word on it if there is something to say; rejects when it is not. Only the
@@ -12,7 +13,7 @@ export interface AdminHandlerOptions {
   readonly checks: Readonly<Record<string, ReadinessCheck>>;
   /** True once the process takes no new work; it is then not ready, but alive. */
   readonly isDraining: () => boolean;
-  readonly metrics: { readonly contentType: string; metrics(): Promise<string> };
+  readonly metrics: Pick<Registries, 'page'>;
   /** Told of checks that fail, with what must not be shown. */
   readonly onCheckFailed: (name: string, error: Error) => void;
   /** A check that takes longer counts as failed. */
@@ -61,14 +62,10 @@ export function createAdminHandler(options: AdminHandlerOptions): AdminHandler {
     });
   };
 
-  const routes: Readonly<Record<string, () => Promise<Answer>>> = {
+  const routes: Readonly<Record<string, (req: IncomingMessage) => Promise<Answer>>> = {
     '/health/live': async () => json(200, { status: 'live' }),
     '/health/ready': readiness,
-    '/metrics': async () => ({
-      status: 200,
-      contentType: options.metrics.contentType,
-      body: await options.metrics.metrics(),
-    }),
+    '/metrics': async (req) => ({ status: 200, ...(await options.metrics.page(req.headers.accept)) }),
   };
 
   return async (req, res) => {
@@ -76,7 +73,7 @@ export function createAdminHandler(options: AdminHandlerOptions): AdminHandler {
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (route === undefined) return false;
     const isRead = req.method === 'GET' || req.method === 'HEAD';
-    const answer = isRead ? await route() : json(405, { status: 'method_not_allowed' });
+    const answer = isRead ? await route(req) : json(405, { status: 'method_not_allowed' });
     res.writeHead(answer.status, {
       'content-type': answer.contentType,
       'cache-control': 'no-store',

@@ -6,6 +6,7 @@ import { isAllowed, ruleFor } from '../../core/egress/allow-list.ts';
 import { checkUrl } from '../../core/egress/destination.ts';
 import type { EgressClient, EgressRequest, EgressResponse, EgressStream } from '../../core/egress/types.ts';
 import { terminalError, type StepError } from '../../core/step-error.ts';
+import { within, type Span } from '../../core/telemetry/tracing.ts';
 import type { BrokerRequest, BrokerResponse } from '../sandbox/types.ts';
 import { startCall, type Call } from './call.ts';
 import { createUsage, DEFAULT_LIMITS, limitError, type BrokerLimits, type Usage } from './limits.ts';
@@ -30,8 +31,10 @@ export interface GrantOptions {
   readonly credentials: ReadonlyMap<string, Credential | undefined>;
   /** For what is logged, and said of failures: masks at least the credentials above. */
   readonly redactor: Redactor;
-  /** Goes along with every request. */
+  /** Goes along with every request, unless that has a span of its own. */
   readonly traceparent: string | undefined;
+  /** What requests are part of, where that is recorded. */
+  readonly span?: Span | undefined;
   /** Ends everything, like `close`. */
   readonly signal: AbortSignal;
   /** What is left of the attempt, from now on: no request takes longer. */
@@ -132,7 +135,7 @@ function begin(state: GrantState, method: string, target: string, onOver: () => 
     throw stepEnded();
   }
   const call = startCall(
-    { redactor: options.redactor, log: options.log, onRefusal: deps.onRefusal },
+    { redactor: options.redactor, log: options.log, onRefusal: deps.onRefusal, span: options.span },
     method,
     target,
     () => {
@@ -147,14 +150,16 @@ function begin(state: GrantState, method: string, target: string, onOver: () => 
 async function requestWhole(state: GrantState, request: GrantRequest): Promise<EgressResponse> {
   const call = begin(state, request.method, request.url, () => {});
   try {
-    const response = await state.deps.egress.request({
-      ...outgoing(state, call, request.credential, request.headers),
-      method: request.method,
-      url: request.url,
-      ...(request.body === undefined ? {} : { body: request.body }),
-      redirect: request.redirect,
-      maxResponseBytes: request.maxResponseBytes,
-    });
+    const response = await within(call.span, () =>
+      state.deps.egress.request({
+        ...outgoing(state, call, request.credential, request.headers),
+        method: request.method,
+        url: request.url,
+        ...(request.body === undefined ? {} : { body: request.body }),
+        redirect: request.redirect,
+        maxResponseBytes: request.maxResponseBytes,
+      }),
+    );
     call.locate(response.url);
     call.answered(response.status);
     call.countReceived(response.body.length);
@@ -199,15 +204,17 @@ async function fetch(state: GrantState, request: BrokerRequest): Promise<BrokerR
     hasPlace = true;
     body = bodyOf(state, call, request, announcedBytes);
     const prepared = await body?.prepare();
-    stream = await state.deps.egress.stream({
-      ...outgoing(state, call, credential, headers),
-      method: request.method,
-      url: target,
-      ...(prepared === undefined ? {} : { body: prepared }),
-      redirect: request.redirect,
-      maxResponseBytes: limits.responseBytes,
-      tooLarge: () => limitError(limits, 'responseBytes'),
-    });
+    stream = await within(call.span, () =>
+      state.deps.egress.stream({
+        ...outgoing(state, call, credential, headers),
+        method: request.method,
+        url: target,
+        ...(prepared === undefined ? {} : { body: prepared }),
+        redirect: request.redirect,
+        maxResponseBytes: limits.responseBytes,
+        tooLarge: () => limitError(limits, 'responseBytes'),
+      }),
+    );
     call.signal.throwIfAborted();
     call.locate(stream.url);
     call.answered(stream.status);
@@ -226,7 +233,7 @@ function outgoing(
   credential: Credential | undefined,
   headers: Readonly<Record<string, string>>,
 ): Pick<EgressRequest, 'headers' | 'signal' | 'timeoutMs' | 'permit' | 'authorize'> {
-  const { traceparent } = state.options;
+  const traceparent = call.span?.traceparent ?? state.options.traceparent;
   return {
     headers: traceparent === undefined ? headers : { ...headers, traceparent },
     signal: call.signal,

@@ -1,18 +1,23 @@
 import { coerceError } from '../../core/errors/app-error.ts';
 import type { Redactor } from '../../core/credentials/redact.ts';
 import { StepError, retryableError } from '../../core/step-error.ts';
+import type { Span } from '../../core/telemetry/tracing.ts';
 import { refusalOf, type RefusalReason } from './refusals.ts';
 
 export interface CallDeps {
   readonly redactor: Redactor;
   readonly log: (level: 'info' | 'warn', message: string) => void;
   readonly onRefusal: (reason: RefusalReason) => void;
+  /** What it is part of, where that is recorded. */
+  readonly span: Span | undefined;
 }
 
 /** One request of a step, from asking to the end of its response's body: its entry in the log, and how it fails. */
 export interface Call {
   /** Aborted when it is to stop; the reason is a StepError. */
   readonly signal: AbortSignal;
+  /** Of this request; it ends with it. */
+  readonly span: Span | undefined;
   /** For the log: where it goes, as far as it is known by now. */
   locate(url: string): void;
   /** Which refusal an `egress_denied` would be from now on. */
@@ -32,6 +37,12 @@ export interface Call {
 export function startCall(deps: CallDeps, method: string, target: string, onOver: () => void): Call {
   const abort = new AbortController();
   const startedAt = performance.now();
+  const span = deps.span?.child('broker.request', {
+    kind: 'client',
+    attributes: {
+      'http.request.method': KNOWN_METHODS.has(method.toUpperCase()) ? method.toUpperCase() : '_OTHER',
+    },
+  });
   let place = placeOf(target);
   let denial: RefusalReason = 'url_denied';
   let status: number | undefined;
@@ -43,7 +54,17 @@ export function startCall(deps: CallDeps, method: string, target: string, onOver
     if (isOver) return;
     isOver = true;
     onOver();
+    if (span !== undefined) describe(span);
     deps.log(level, oneLine(deps.redactor.text(`${method.slice(0, 20)} ${place} ${outcome}`)));
+  };
+  const describe = (own: Span): void => {
+    own.set({
+      'server.address': deps.redactor.text(hostOf(place)),
+      'http.response.status_code': status,
+      'http.request.body.size': sent,
+      'http.response.body.size': received,
+    });
+    own.end();
   };
   const figures = (): string => {
     const milliseconds = Math.round(performance.now() - startedAt);
@@ -57,11 +78,13 @@ export function startCall(deps: CallDeps, method: string, target: string, onOver
       if (refusal !== undefined) deps.onRefusal(refusal);
     }
     const answer = status === undefined ? '' : `answered ${status}, then `;
+    if (!isOver) span?.fail(error.code);
     end('warn', `${answer}failed as ${error.code}: ${error.message} ${figures()}`);
     return error;
   };
   return {
     signal: abort.signal,
+    span,
     locate: (url) => (place = placeOf(url)),
     expectDenial: (reason) => (denial = reason),
     answered: (answer) => (status = answer),
@@ -84,6 +107,20 @@ function placeOf(url: string): string {
   const [bare = ''] = url.split(/[?#]/, 1);
   return bare.replace(/^([^:/]*:)?([/\\]*)[^/\\]*@/, '$1$2').slice(0, MAX_PLACE);
 }
+
+/** As the conventions for spans have them: what somebody made up is not told. */
+const KNOWN_METHODS: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'OPTIONS',
+]);
+
+/** Of a URL as it is logged; a path may hold what is secret. */
+const hostOf = (place: string): string => /^[a-z]+:\/\/([^/\\]+)/i.exec(place)?.[1] ?? 'unknown';
 
 /** Methods and targets that are refused may hold anything. */
 // oxlint-disable-next-line no-control-regex -- these are what to replace

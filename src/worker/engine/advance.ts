@@ -8,10 +8,13 @@ import { isStepTerminal } from '../../core/executions/status.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
 import { terminalError, type StepError } from '../../core/step-error.ts';
+import { within, type Span } from '../../core/telemetry/tracing.ts';
 import { PURE_KINDS } from '../executors/types.ts';
 import { runAttempt, runPureStep, toStepError, type AttemptEnd, type AttemptFacts } from './attempt.ts';
 import { MAX_OUTPUT_BYTES } from './limits.ts';
+import { countPlatformFault } from './outcomes.ts';
 import type { Run } from './run.ts';
+import { closeStepSpan, openStepSpan } from './spans.ts';
 import { createUnit, hasBegun, standingOf, type Track, type Unit } from './tracks.ts';
 
 const MAX_ITEMS = 10_000;
@@ -102,16 +105,20 @@ function startUnit(run: Run, track: Track, unit: Unit): boolean {
   }
   const scope: Scope =
     unit.item === NO_ITEM ? run.scope : { ...run.scope, item: unit.value, index: unit.item };
-  const facts = attemptFacts(run, track, unit, now);
+  const span = beginSpan(run, track, unit);
+  const facts = attemptFacts(run, track, unit, now, span);
   if (PURE_KINDS.has(step.kind)) {
-    endAttempt(run, track, unit, runPureStep(run.deps.executors, step, scope, facts, run.abort.signal));
+    const end = runPureStep(run.deps.executors, step, scope, facts, run.abort.signal);
+    closeStepSpan(span, end);
+    endAttempt(run, track, unit, end);
     return true;
   }
   unit.running = true;
   unit.dueAtMs = undefined;
   track.active++;
   run.active++;
-  void attemptUnit(run, track, unit, scope, facts).then((end) => {
+  void within(span, () => attemptUnit(run, track, unit, scope, facts)).then((end) => {
+    closeStepSpan(span, end);
     unit.running = false;
     track.active--;
     run.active--;
@@ -156,7 +163,27 @@ async function attemptUnit(
   }
 }
 
-function attemptFacts(run: Run, track: Track, unit: Unit, nowMs: number): AttemptFacts {
+function beginSpan(run: Run, { step }: Track, unit: Unit): Span | undefined {
+  const { claim, deps } = run;
+  if (deps.span === undefined) return undefined;
+  const identity = {
+    executionId: claim.id,
+    workflowId: claim.workflowId,
+    attempt: unit.attempts + 1,
+    item: unit.item === NO_ITEM ? undefined : unit.item,
+  };
+  const span = openStepSpan(deps.span, step, identity, unit.lastSpan);
+  unit.lastSpan = span.traceparent;
+  return span;
+}
+
+function attemptFacts(
+  run: Run,
+  track: Track,
+  unit: Unit,
+  nowMs: number,
+  span: Span | undefined,
+): AttemptFacts {
   const { claim } = run;
   const { step } = track;
   const attempt = unit.attempts + 1;
@@ -170,7 +197,8 @@ function attemptFacts(run: Run, track: Track, unit: Unit, nowMs: number): Attemp
     attempt,
     item: unit.item === NO_ITEM ? undefined : unit.item,
     idempotencyKey: `${claim.id}.${step.id}${unit.item === NO_ITEM ? '' : `.${unit.item}`}`,
-    traceparent: claim.traceparent,
+    traceparent: span?.traceparent ?? claim.traceparent,
+    span,
     timeoutMs: step.timeoutMs,
     nowMs,
     log: (level, message, truncated = false) => {
@@ -312,6 +340,7 @@ function settle(run: Run, track: Track, state: 'succeeded' | 'failed' | 'skipped
       ...(track.error === undefined ? {} : { error: track.error }),
     });
   }
+  if (state === 'failed') countPlatformFault(run.deps.metrics, track.error?.code);
   track.state = state;
   if (state !== 'succeeded') track.output = null;
   publish(run, track);
@@ -368,5 +397,8 @@ export function publish(run: Run, track: Track): void {
 const recorded = (error: StepError): RecordedError => ({ code: error.code, message: error.message });
 
 function observe(run: Run, step: CompiledStep, outcome: string, ms: number): void {
-  run.deps.metrics.stepDuration.observe({ kind: step.kind, outcome }, Math.max(0, ms) / 1000);
+  const { metrics, label, span } = run.deps;
+  const { tenant, workflow } = label;
+  const seconds = Math.max(0, ms) / 1000;
+  metrics.stepDuration.observe({ tenant, workflow, kind: step.kind, outcome }, seconds, span?.traceId);
 }

@@ -11,15 +11,18 @@ import {
 } from '../../core/executions/claims.ts';
 import type { PassFailpoint } from '../../core/failpoints.ts';
 import { readJournal } from '../../core/executions/journal-store.ts';
-import type { Metrics } from '../../core/telemetry/metrics.ts';
+import { traceIdOf } from '../../core/telemetry/traceparent.ts';
+import { detached, within, type Span } from '../../core/telemetry/tracing.ts';
 import type { Slots } from '../slots.ts';
 import { createAbort, type Abort } from './abort.ts';
 import type { LeaseKeeper } from './leases.ts';
+import { observeEnd, observeGivenUp, observeInternalFailure, type OutcomeDeps } from './outcomes.ts';
 import type { RunDeps } from './run.ts';
 import { runExecution, type RunResult } from './run-execution.ts';
+import { nameRunSpan, openRunSpan, type ClaimTimes } from './spans.ts';
 import { sortSuspects } from './suspects.ts';
 
-export interface EngineDeps extends Omit<RunDeps, 'standAside'> {
+export interface EngineDeps extends Omit<RunDeps, 'standAside' | 'label' | 'span' | 'metrics'>, OutcomeDeps {
   /** Claims: losing one in a crash of PostgreSQL is harmless. */
   readonly claimDb: Database;
   readonly db: Database;
@@ -28,7 +31,6 @@ export interface EngineDeps extends Omit<RunDeps, 'standAside'> {
   readonly slots: Slots;
   /** The compiled version, or undefined when this release does not know its format. */
   readonly loadWorkflow: (workflowId: string, version: number) => Promise<CompiledWorkflow | undefined>;
-  readonly metrics: Metrics;
   /** An execution will be due again at this time, by the database's clock. */
   readonly onWaiting: (dueAtMs: number) => void;
   /** A slot became free. */
@@ -81,10 +83,11 @@ export function createEngine(deps: EngineDeps): Engine {
     return comeBack;
   };
 
-  const start = (claim: Claim, claimedAtMs: number, work: Work): Promise<void> => {
+  const start = (claim: Claim, times: ClaimTimes, work: Work): Promise<void> => {
     slots.take(claim.tenantId);
     const abort = createAbort();
-    const done = runClaim({ ...deps, standAside }, claim, claimedAtMs, abort, work).finally(() => {
+    const run = (): Promise<void> => runClaim({ ...deps, standAside }, claim, times, abort, work);
+    const done = detached(deps.tracing, run).finally(() => {
       running.delete(claim.leaseId);
       slots.release(claim.tenantId);
       slotFreed();
@@ -95,30 +98,30 @@ export function createEngine(deps: EngineDeps): Engine {
     return done;
   };
 
-  const startAll = (claims: readonly Claim[], claimedAtMs: number): void => {
+  const startAll = (claims: readonly Claim[], times: ClaimTimes): void => {
     const { clear, suspect, sentBack } = sortSuspects(claims, !runsSuspect);
-    for (const claim of clear) void start(claim, claimedAtMs, advanceClaim);
-    const released = Promise.all(sentBack.map((claim) => start(claim, claimedAtMs, sendBack)));
+    for (const claim of clear) void start(claim, times, advanceClaim);
+    const released = Promise.all(sentBack.map((claim) => start(claim, times, sendBack)));
     if (suspect === undefined) return;
     runsSuspect = true;
     const work: Work = async (...run) => {
       await released;
       return advanceClaim(...run);
     };
-    void start(suspect, claimedAtMs, work).finally(() => (runsSuspect = false));
+    void start(suspect, times, work).finally(() => (runsSuspect = false));
   };
 
   const takeIn = (result: ClaimResult, claimedAtMs: number): void => {
     if (result.lostLeases > 0) deps.metrics.leaseLosses.inc({ side: 'taken_over' }, result.lostLeases);
     if (result.gaveUp.length > 0) {
-      deps.metrics.executions.inc({ outcome: 'failed' }, result.gaveUp.length);
       deps.logger.error(
-        { executionIds: result.gaveUp },
+        { executionIds: result.gaveUp.map(({ id }) => id) },
         'executions were given up: they lost too many leases',
       );
+      void observeGivenUp(deps, result.gaveUp);
     }
     if (result.claims.length > 0) deps.passFailpoint('worker.after-claim');
-    startAll(result.claims, claimedAtMs);
+    startAll(result.claims, { sentAtMs: claimedAtMs, madeAtMs: deps.leases.monotonicMs() });
   };
 
   const hinted = createBatcher<string, undefined>({
@@ -127,7 +130,9 @@ export function createEngine(deps: EngineDeps): Engine {
       deps.passFailpoint('worker.before-claim');
       const claimedAtMs = deps.leases.monotonicMs();
       const excluded = slots.tenantsAtShare();
-      const result = await claimByIds(deps.claimDb, ids, excluded, deps.leaseMs);
+      const result = await detached(deps.tracing, () =>
+        claimByIds(deps.claimDb, ids, excluded, deps.leaseMs),
+      );
       takeIn(result, claimedAtMs);
       if (excluded.length > 0 && result.claims.length < ids.length) deps.onPassedOver();
       return ids.map(() => undefined);
@@ -173,7 +178,7 @@ export function createEngine(deps: EngineDeps): Engine {
       const total = quotas.reduce((sum, quota) => sum + quota.limit, 0);
       return reserveWhile(total, async () => {
         const claimedAtMs = deps.leases.monotonicMs();
-        const result = await claimDue(deps.claimDb, quotas, deps.leaseMs);
+        const result = await detached(deps.tracing, () => claimDue(deps.claimDb, quotas, deps.leaseMs));
         takeIn(result, claimedAtMs);
         return result.claims.length + result.gaveUp.length;
       });
@@ -193,20 +198,25 @@ export function createEngine(deps: EngineDeps): Engine {
   };
 }
 
-type WorkDeps = EngineDeps & RunDeps;
+type WorkDeps = EngineDeps & Omit<RunDeps, 'label'>;
 
 /** What is done with a claim while its lease is kept. */
 type Work = (deps: WorkDeps, claim: Claim, abort: Abort) => Promise<RunResult>;
 
 /** Runs one claimed execution to wherever it gets. Never rejects. */
 async function runClaim(
-  deps: WorkDeps,
+  deps: EngineDeps & Pick<RunDeps, 'standAside'>,
   claim: Claim,
-  claimedAtMs: number,
+  times: ClaimTimes,
   abort: Abort,
   work: Work,
 ): Promise<void> {
-  const logger = deps.logger.child({ executionId: claim.id });
+  const span = openRunSpan(deps, claim, times);
+  const logger = deps.logger.child(identityOf(claim));
+  if (claim.dispatchNumber === 1) {
+    const seconds = Math.max(0, claim.startedAtMs - claim.createdAtMs) / 1000;
+    deps.metrics.executionStartDelay.observe({}, seconds, span?.traceId);
+  }
   deps.leases.hold(
     {
       executionId: claim.id,
@@ -214,33 +224,41 @@ async function runClaim(
       onLost: () => abort.abort('fenced'),
       onCancelRequested: () => abort.abort('cancelled'),
     },
-    claimedAtMs,
+    times.sentAtMs,
   );
   try {
-    const result = await work({ ...deps, logger }, claim, abort);
+    const result = await within(span, () => work({ ...deps, logger, span }, claim, abort));
     if (result.type === 'waiting') deps.onWaiting(result.dueAtMs);
     if (result.type === 'released') deps.onReleased(claim);
     if (result.type === 'fenced')
       logger.warn({ leaseId: claim.leaseId }, 'fenced: the lease is lost, nothing was written');
-    if (result.type === 'ended') {
-      deps.metrics.executions.inc({ outcome: result.state });
-      deps.metrics.executionDuration.observe(Math.max(0, deps.now() - claim.startedAtMs) / 1000);
-    }
+    span?.set({ 'execution.left': result.type });
   } catch (raw) {
     logger.error({ err: coerceError(raw) }, 'an execution failed inside the platform');
-    await recordInternalFailure(deps, claim, abort).catch((error: unknown) =>
+    await recordInternalFailure({ ...deps, logger }, claim, abort, span).catch((error: unknown) =>
       logger.error({ err: coerceError(error) }, 'its failure could not be recorded; its lease will run out'),
     );
   } finally {
     deps.leases.letGo(claim.id);
+    span?.end();
   }
+}
+
+/** What every line about an execution says. */
+function identityOf({ id, traceparent }: Claim): { readonly executionId: string; readonly traceId?: string } {
+  const traceId = traceIdOf(traceparent);
+  return traceId === undefined ? { executionId: id } : { executionId: id, traceId };
 }
 
 async function advanceClaim(deps: WorkDeps, claim: Claim, abort: Abort): Promise<RunResult> {
   let workflow;
+  let tenant;
   let rows;
   try {
-    workflow = await deps.loadWorkflow(claim.workflowId, claim.version);
+    [workflow, tenant] = await Promise.all([
+      deps.loadWorkflow(claim.workflowId, claim.version),
+      deps.tenantName(claim.tenantId),
+    ]);
     rows = claim.hasJournal ? await readJournal(deps.db, claim.id) : [];
   } catch (raw) {
     // Not the execution's fault: another try, here or elsewhere, may find the database well again.
@@ -248,12 +266,16 @@ async function advanceClaim(deps: WorkDeps, claim: Claim, abort: Abort): Promise
     return release(deps, claim, abort, LOAD_FAILED_PAUSE_MS);
   }
   if (workflow === undefined) return release(deps, claim, abort, UNKNOWN_FORMAT_PAUSE_MS);
+  const label = deps.metrics.workflows.note(tenant, workflow.name);
+  nameRunSpan(deps.span, workflow);
   const timer = setTimeout(
     () => abort.abort('timeout'),
     Math.min(Math.max(0, workflow.timeoutMs - claim.activeMs), 2 ** 31 - 1),
   );
   try {
-    return await runExecution(deps, claim, workflow, rows, abort);
+    const result = await runExecution({ ...deps, label }, claim, workflow, rows, abort);
+    if (result.type === 'ended') observeEnd(deps, claim, label, result, deps.span);
+    return result;
   } finally {
     clearTimeout(timer);
   }
@@ -280,7 +302,12 @@ async function release(deps: EngineDeps, claim: Claim, abort: Abort, delayMs: nu
 }
 
 /** Be very careful about what can throw here: it is what keeps a bug of ours from being retried for ever. */
-async function recordInternalFailure(deps: EngineDeps, claim: Claim, abort: Abort): Promise<void> {
+async function recordInternalFailure(
+  deps: EngineDeps,
+  claim: Claim,
+  abort: Abort,
+  span: Span | undefined,
+): Promise<void> {
   const message = 'The execution failed inside the platform; the worker’s log has the reason';
   const written = await deps.journal.write(
     {
@@ -292,5 +319,5 @@ async function recordInternalFailure(deps: EngineDeps, claim: Claim, abort: Abor
     },
     abort.fenced,
   );
-  if (written) deps.metrics.executions.inc({ outcome: 'failed' });
+  if (written) await observeInternalFailure(deps, claim, span);
 }

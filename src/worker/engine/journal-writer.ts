@@ -4,6 +4,7 @@ import { knownCommit, type Database } from '../../core/db/database.ts';
 import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
 import type { PassFailpoint } from '../../core/failpoints.ts';
 import { writeJournal, type JournalWrite } from '../../core/executions/journal-store.ts';
+import { shared, type Tracing } from '../../core/telemetry/tracing.ts';
 
 export interface JournalWriter {
   /**
@@ -26,6 +27,7 @@ export interface JournalWriterOptions {
   readonly onBatch?: (size: number) => void;
   readonly onRetry: (error: Error) => void;
   readonly passFailpoint?: PassFailpoint;
+  readonly tracing?: Tracing | undefined;
 }
 
 const FIRST_PAUSE_MS = 50;
@@ -41,8 +43,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     flush: async (entries) => {
       const made = new Map<JournalWrite, boolean>();
       for (const wave of wavesOf(entries)) {
-        const results = await options.db.withConnection((client) =>
-          knownCommit(client, () => writeJournal(client, wave)),
+        const results = await shared(options.tracing, wave, () =>
+          options.db.withConnection((client) => knownCommit(client, () => writeJournal(client, wave))),
         );
         if (wave.some(({ steps }) => steps.length > 0)) options.passFailpoint?.('journal.after-write');
         wave.forEach((entry, index) => made.set(entry, results[index] ?? false));

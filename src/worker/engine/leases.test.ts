@@ -96,6 +96,17 @@ describe('createLeaseKeeper', () => {
     expect(lost).not.toHaveBeenCalled();
   });
 
+  test('says for how long the oldest has been held', async () => {
+    expect(keeper.oldestAgeMs()).toBe(0);
+    hold('a');
+    await vi.advanceTimersByTimeAsync(2 * LEASE_MS);
+    hold('b');
+    expect(keeper.oldestAgeMs()).toBe(2 * LEASE_MS);
+    keeper.letGo('a');
+    await vi.advanceTimersByTimeAsync(7);
+    expect(keeper.oldestAgeMs()).toBe(7);
+  });
+
   test('asks nothing while nothing runs, and forgets what was let go', async () => {
     hold('a');
     keeper.letGo('a');

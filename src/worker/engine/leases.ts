@@ -26,6 +26,8 @@ export interface LeaseKeeper {
   /** Watches a lease that was claimed at `claimedAtMs` by this process's monotonic clock. */
   hold(holder: LeaseHolder, claimedAtMs: number): void;
   letGo(executionId: string): void;
+  /** For how many milliseconds the oldest lease has been held; 0 without any. */
+  oldestAgeMs(): number;
   monotonicMs(): number;
   start(): void;
   stop(): void;
@@ -44,7 +46,7 @@ const UNNOTICED = 0.1;
  */
 export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   const { db, leaseMs, heartbeatMs, monotonicMs = () => performance.now() } = options;
-  const holders = new Map<string, LeaseHolder & { sureUntilMs: number }>();
+  const holders = new Map<string, LeaseHolder & { readonly claimedAtMs: number; sureUntilMs: number }>();
   const timers: NodeJS.Timeout[] = [];
   // Enough to stop what runs before another worker may begin.
   const marginMs = Math.min(5000, leaseMs / 4);
@@ -98,9 +100,15 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
 
   return {
     hold(holder, claimedAtMs) {
-      holders.set(holder.executionId, { ...holder, sureUntilMs: claimedAtMs + leaseMs - marginMs });
+      const sureUntilMs = claimedAtMs + leaseMs - marginMs;
+      holders.set(holder.executionId, { ...holder, claimedAtMs, sureUntilMs });
     },
     letGo: (executionId) => void holders.delete(executionId),
+    oldestAgeMs() {
+      let oldestMs = monotonicMs();
+      for (const { claimedAtMs } of holders.values()) oldestMs = Math.min(oldestMs, claimedAtMs);
+      return monotonicMs() - oldestMs;
+    },
     monotonicMs,
     start() {
       if (timers.length > 0) return;

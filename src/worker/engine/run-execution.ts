@@ -8,6 +8,7 @@ import type { Abort } from './abort.ts';
 import { advance, endAttempt, publish, settleTrack, stepRow } from './advance.ts';
 import { toStepError } from './attempt.ts';
 import { MAX_OUTPUT_BYTES } from './limits.ts';
+import { countPlatformFault, type Ending } from './outcomes.ts';
 import type { Run, RunDeps } from './run.ts';
 import { buildScope } from './scope.ts';
 import { heldBytes, waitsOutside } from './standing-aside.ts';
@@ -15,7 +16,7 @@ import { createTracks, standingOf } from './tracks.ts';
 
 /** How a run left its execution. */
 export type RunResult =
-  | { readonly type: 'ended'; readonly state: TerminalExecutionState }
+  | ({ readonly type: 'ended' } & Ending)
   | { readonly type: 'waiting'; readonly dueAtMs: number }
   | { readonly type: 'released' }
   | { readonly type: 'fenced' };
@@ -113,7 +114,8 @@ async function flush(run: Run, leaving?: Leaving): Promise<boolean> {
   run.logTimer = undefined;
   run.urgent = false;
   const { id: executionId, leaseId } = run.claim;
-  return run.deps.journal.write(
+  const span = run.deps.span?.child('journal.write', { attributes: { 'journal.leaving': leaving?.to } });
+  const written = await run.deps.journal.write(
     {
       executionId,
       leaseId,
@@ -121,18 +123,21 @@ async function flush(run: Run, leaving?: Leaving): Promise<boolean> {
       logs,
       ...(response === undefined ? {} : { response }),
       ...(leaving === undefined ? {} : { leaving }),
+      span,
     },
     run.abort.fenced,
   );
+  span?.end();
+  return written;
 }
 
 async function finish(run: Run): Promise<RunResult> {
   const error = failureOf(run.workflow, run.tracks.map(standingOf)) ?? undefined;
   if (error !== undefined) return end(run, { to: 'failed', error });
   const output = evaluateOutput(run);
-  return 'error' in output
-    ? end(run, { to: 'failed', error: output.error })
-    : end(run, { to: 'succeeded', outputJson: output.json });
+  if (!('error' in output)) return end(run, { to: 'succeeded', outputJson: output.json });
+  countPlatformFault(run.deps.metrics, output.error.code);
+  return end(run, { to: 'failed', error: output.error });
 }
 
 function evaluateOutput(run: Run): { readonly json: string } | { readonly error: RecordedError } {
@@ -149,7 +154,9 @@ function evaluateOutput(run: Run): { readonly json: string } | { readonly error:
 }
 
 async function end(run: Run, leaving: Extract<Leaving, { to: TerminalExecutionState }>): Promise<RunResult> {
-  return (await flush(run, leaving)) ? { type: 'ended', state: leaving.to } : { type: 'fenced' };
+  if (!(await flush(run, leaving))) return { type: 'fenced' };
+  const { code, step } = leaving.to === 'succeeded' ? {} : leaving.error;
+  return { type: 'ended', state: leaving.to, code, step };
 }
 
 async function suspend(run: Run, dueAtMs: number): Promise<RunResult> {

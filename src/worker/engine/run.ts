@@ -4,6 +4,8 @@ import type { StepLogLine, StepRunWrite } from '../../core/executions/journal-st
 import type { JsonValue } from '../../core/json.ts';
 import type { Logger } from '../../core/logger.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
+import type { Span, Tracing } from '../../core/telemetry/tracing.ts';
+import type { WorkflowLabel } from '../../core/telemetry/workflow-labels.ts';
 import type { Executors } from '../executors/types.ts';
 import type { Abort } from './abort.ts';
 import type { AttemptEnd } from './attempt.ts';
@@ -18,7 +20,11 @@ export interface RunDeps {
   readonly now: () => number;
   /** In [0, 1), for the jitter of retries. */
   readonly random: () => number;
-  readonly metrics: Pick<Metrics, 'stepDuration'>;
+  readonly metrics: Pick<Metrics, 'stepDuration' | 'platformFailures'>;
+  readonly tracing: Tracing | undefined;
+  /** Of this lease; undefined when its trace is not recorded. */
+  readonly span: Span | undefined;
+  readonly label: WorkflowLabel;
   /** What an execution that only waits for answers from outside asks for; see Slots. */
   readonly standAside: (tenantId: string, bytes: number) => (() => void) | undefined;
   readonly logger: Logger;

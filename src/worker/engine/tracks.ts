@@ -26,6 +26,8 @@ export interface Unit {
   startedAtMs: number | undefined;
   /** An attempt is under way in this process. */
   running: boolean;
+  /** `traceparent` of the last attempt that this process made and recorded. */
+  lastSpan: string | undefined;
 }
 
 /** Where a step of a running execution stands. Mutable: it belongs to one run in one worker. */
@@ -73,6 +75,7 @@ export function createUnit(item: number, value: JsonValue | undefined, restored:
     error: restored.error,
     startedAtMs: restored.startedAtMs,
     running: false,
+    lastSpan: undefined,
   };
 }
 

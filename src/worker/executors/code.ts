@@ -12,6 +12,7 @@ import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonObject } from '../../core/json.ts';
 import type { FailureDetail, RunFailure, RunPayload } from '../../core/sandbox/protocol.ts';
 import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
+import { traced, type Span } from '../../core/telemetry/tracing.ts';
 import type { Broker, Grant } from '../broker/broker.ts';
 import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
 import type { SandboxLimits } from '../sandbox/driver.ts';
@@ -83,40 +84,50 @@ async function runOnce(attempt: Attempt, isSuspect: boolean): Promise<RunEnd> {
   const { deps, step, context, program } = attempt;
   const { body } = step;
   context.clock.pause();
-  const slot = await deps.pool.claim({
-    tenantId: context.tenantId,
-    workflowId: context.workflowId,
-    version: context.version,
-    runtime: program.runtime,
-    limits: limitsOf(body, deps.limits),
-    singleUse: body.isolation === 'execution',
-    alone: isSuspect,
-    signal: context.signal,
+  const options = { attributes: { 'sandbox.runtime': program.runtime } };
+  const slot = await traced(context.span, 'sandbox.claim', options, async (span) => {
+    const claimed = await deps.pool.claim({
+      tenantId: context.tenantId,
+      workflowId: context.workflowId,
+      version: context.version,
+      runtime: program.runtime,
+      limits: limitsOf(body, deps.limits),
+      singleUse: body.isolation === 'execution',
+      alone: isSuspect,
+      signal: context.signal,
+    });
+    span?.set({ 'sandbox.claim': claimed.isHit ? 'hit' : 'miss' });
+    return claimed;
   });
   let grant: Grant | undefined;
   try {
     context.clock.restart();
-    grant = grantFor(attempt);
-    return await slot.run(runRequest(attempt, grant));
+    return await traced(context.span, 'sandbox.run', options, async (span) => {
+      grant = grantFor(attempt, span);
+      const end = await slot.run(runRequest(attempt, grant, span));
+      if (end.type === 'failed') span?.fail(end.failure);
+      return end;
+    });
   } finally {
     grant?.close();
     slot.release();
   }
 }
 
-function grantFor({ deps, step, context, credentials, redactor }: Attempt): Grant {
+function grantFor({ deps, step, context, credentials, redactor }: Attempt, span: Span | undefined): Grant {
   return deps.broker.grant({
     rules: step.body.egress,
     credentials,
     redactor,
     traceparent: context.traceparent,
+    span,
     signal: context.signal,
     timeoutMs: context.timeoutMs,
     log: (level, message) => context.log(level, message),
   });
 }
 
-function runRequest(attempt: Attempt, grant: Grant): RunRequest {
+function runRequest(attempt: Attempt, grant: Grant, span: Span | undefined): RunRequest {
   const { deps, program, payload, step, context, redactor, refusals } = attempt;
   return {
     program,
@@ -126,7 +137,10 @@ function runRequest(attempt: Attempt, grant: Grant): RunRequest {
     memoryBytes: limitsOf(step.body, deps.limits).memoryBytes,
     isolateProcess: step.body.isolation === 'process',
     signal: context.signal,
-    onLog: (level, text, truncated) => context.log(level, redactor.text(text), truncated),
+    onLog: (level, text, truncated) => {
+      span?.event('log', { level });
+      context.log(level, redactor.text(text), truncated);
+    },
     fetch: async (request) => {
       try {
         return await grant.fetch(request);

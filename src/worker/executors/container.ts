@@ -16,6 +16,7 @@ import type { CompiledStepOf } from '../../core/definition/types.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
 import { retryableError, terminalError } from '../../core/step-error.ts';
+import { traced } from '../../core/telemetry/tracing.ts';
 import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
 import type { ContainerPlace, Containers } from '../sandbox/containers.ts';
 import type { ImageContainer, ImageProcess, SandboxExit, SandboxLimits } from '../sandbox/driver.ts';
@@ -84,18 +85,20 @@ interface Attempt {
 async function runOnce(attempt: Attempt): Promise<JsonValue> {
   const { deps, step, context } = attempt;
   context.clock.pause();
-  const place = await deps.containers.claim({
-    tenantId: context.tenantId,
-    image: step.body.image,
-    limits: {
-      memoryBytes: step.body.memoryBytes ?? deps.limits.memoryBytes,
-      cpus: step.body.cpus ?? deps.limits.cpus,
-      pids: deps.limits.pids,
-    },
-    signal: context.signal,
-  });
+  const place = await traced(context.span, 'sandbox.claim', {}, () =>
+    deps.containers.claim({
+      tenantId: context.tenantId,
+      image: step.body.image,
+      limits: {
+        memoryBytes: step.body.memoryBytes ?? deps.limits.memoryBytes,
+        cpus: step.body.cpus ?? deps.limits.cpus,
+        pids: deps.limits.pids,
+      },
+      signal: context.signal,
+    }),
+  );
   try {
-    return await runIn(place, attempt);
+    return await traced(context.span, 'sandbox.run', {}, () => runIn(place, attempt));
   } finally {
     place.release();
   }

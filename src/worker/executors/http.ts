@@ -39,6 +39,7 @@ export function createHttpExecutor(deps: HttpExecutorDeps): Executor<'http'> {
       credentials,
       redactor,
       traceparent: context.traceparent,
+      span: context.span,
       signal: context.signal,
       timeoutMs: context.timeoutMs,
       log: (level, message) => context.log(level, message),

@@ -1,6 +1,7 @@
 import type { CompiledStepOf, CompiledWorkflow, StepKind } from '../../core/definition/types.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
+import type { Span } from '../../core/telemetry/tracing.ts';
 
 /** What one attempt knows of its surroundings. */
 export interface AttemptContext {
@@ -15,7 +16,10 @@ export interface AttemptContext {
   readonly item: number | undefined;
   /** The same on every attempt: `<executionId>.<stepId>[.<item>]`. */
   readonly idempotencyKey: string;
+  /** What goes along with requests: of the attempt's own span, else of what started the execution. */
   readonly traceparent: string | undefined;
+  /** Of this attempt; undefined when its trace is not recorded. */
+  readonly span: Span | undefined;
   /** Aborted when the attempt's time is over, or when the execution is to stop. */
   readonly signal: AbortSignal;
   /** How long this attempt may take, in milliseconds from its start. */

@@ -71,7 +71,7 @@ const count = async (
   name: string,
   labels: object,
 ): Promise<number> => {
-  const metric = await metrics.registry.getSingleMetric(`millrace_${name}`)?.get();
+  const metric = await metrics.registry.text.getSingleMetric(`millrace_${name}`)?.get();
   return (
     metric?.values.find((value) => Object.entries(labels).every(([key, one]) => value.labels[key] === one))
       ?.value ?? 0

@@ -56,6 +56,7 @@ export type RunEnd =
 /** The sandbox ended while the run was in it. */
 export class SandboxLostError extends Error {
   override readonly name = 'SandboxLostError';
+  readonly code = 'sandbox_lost';
   readonly exit: SandboxExit;
   /** No other run was in it, so this one did it, if any did. */
   readonly wasAlone: boolean;

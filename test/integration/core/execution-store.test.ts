@@ -113,7 +113,7 @@ describe('claims', () => {
       expect(result.claims[0]).toMatchObject({ lostLeases: lost, hasJournal: true });
     }
     await expire(id);
-    expect(await claimByIds(db, [id], [], LEASE_MS)).toMatchObject({ claims: [], gaveUp: [id] });
+    expect(await claimByIds(db, [id], [], LEASE_MS)).toMatchObject({ claims: [], gaveUp: [{ id }] });
     const row = await stateOf(id);
     expect(row['state']).toBe('failed');
     expect(JSON.parse(row['error'] as string)).toMatchObject({ code: 'worker_lost' });

@@ -14,6 +14,7 @@ import {
 } from '../../../src/core/executions/claims.ts';
 import { readJournal, writeJournal } from '../../../src/core/executions/journal-store.ts';
 import { cancelExecutionsOfWorkflow } from '../../../src/core/executions/lifecycle.ts';
+import { outboxAge } from '../../../src/core/executions/outbox.ts';
 import { getExecution, listExecutions, type ExecutionFilter } from '../../../src/core/executions/read.ts';
 import { executionStats } from '../../../src/core/executions/stats.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
@@ -176,6 +177,12 @@ describe('a worker, over a long backlog and history', () => {
     expect(result.oldestAgeS).toBeGreaterThan(HOUR_MS / 1000 / 2);
     expect(work.readWhole).toEqual([]);
     expect(work.tableRows + work.indexOnlyRows).toBeLessThanOrEqual(cap + TENANTS * 20);
+  });
+
+  test('finds the oldest that nobody has claimed among the longest due of each tenant', async () => {
+    const { work, result } = await ofEngine(outboxAge);
+    expect(result).toBeGreaterThan(HOUR_MS / 1000 / 2);
+    expectBounded(work, { tableRows: TENANTS * (50 + 20), indexOnlyRows: TENANTS * 20 });
   });
 
   test('counts the whole queue when the cap is larger', async () => {

@@ -318,6 +318,7 @@ describe('a worker', () => {
       clock: createDatabaseClock(db),
       metrics,
       logger: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
+      workerId: randomUUID(),
       dedupeWindowMs: 7 * DAY_MS,
       retentionMs,
     });
