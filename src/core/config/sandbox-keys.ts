@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from '../zod.ts';
 import type { Identity } from '../privileges.ts';
 import { choiceKey, integerKey, parsedKey, textKey } from './key.ts';
@@ -8,6 +9,16 @@ const MIB = 1_048_576;
 const pathKey = (description: string, defaultText?: string) =>
   textKey(
     z.string().regex(/^\//, 'must be an absolute path').optional(),
+    description,
+    defaultText === undefined ? {} : { defaultText },
+  );
+
+const nameKey = (description: string, defaultText?: string) =>
+  textKey(
+    z
+      .string()
+      .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be a name of Kubernetes, such as millrace-runners')
+      .optional(),
     description,
     defaultText === undefined ? {} : { defaultText },
   );
@@ -31,8 +42,8 @@ export const sandboxKeys = {
     },
   ),
   SANDBOX_DRIVER: choiceKey(
-    'What code steps run in: `gvisor`; `process`, which isolates far less and is for development alone; `none`; `auto` is gVisor where this machine can, else none',
-    ['auto', 'gvisor', 'process', 'none'],
+    'What code steps run in: `gvisor`; `kubernetes`, pods of RUNNER_NAMESPACE; `process`, which isolates far less and is for development alone; `none`; `auto` is kubernetes where RUNNER_NAMESPACE is set, gVisor where this machine can, else none',
+    ['auto', 'gvisor', 'kubernetes', 'process', 'none'],
     'auto',
   ),
   MILLRACE_RUNSC: pathKey('gVisor’s `runsc`', 'looked for in the cache folder, then on the PATH'),
@@ -49,6 +60,22 @@ export const sandboxKeys = {
     'Where the files of running sandboxes are; they go with them',
     'in the cache folder',
   ),
+  RUNNER_NAMESPACE: nameKey('The namespace of runner pods, on Kubernetes', 'none: there are no runner pods'),
+  GATEWAY_NAME: nameKey(
+    'The Service by which runner pods find their way, and the Secret with its certificate, in the namespace of the worker',
+  ),
+  GATEWAY_PORT: integerKey('Port on which runner pods dial in', { default: 8082, min: 1, max: 65_535 }),
+  POD_NAME: nameKey('The pod of this worker'),
+  POD_NAMESPACE: nameKey('Its namespace'),
+  POD_IP: textKey(
+    z
+      .string()
+      .refine((text) => isIP(text) !== 0, 'must be an IP address')
+      .optional(),
+    'Its address',
+  ),
+  KUBERNETES_SERVICE_HOST: textKey(z.string().optional(), 'The API server; Kubernetes sets it'),
+  KUBERNETES_SERVICE_PORT: integerKey('Its port; Kubernetes sets it', { default: 443, min: 1, max: 65_535 }),
   WORKER_RUN_AS: parsedKey<Identity | undefined>(
     'Who `npm run worker` goes on as when it was started as root and sandboxes can be started: `uid:gid`, or `root`',
     parseRunAs,

@@ -155,16 +155,19 @@ export const registrationHeaderSchema = z.discriminatedUnion('type', [
     token: z.string().min(1).max(8_192),
   }),
   z.strictObject({ type: z.literal('pong'), ping: count }),
-  /** Answers to `claim`: it is this worker's from now on, or it is another's already. */
+  /** Answers `claim`: it is this worker's from now on. */
   z.strictObject({ type: z.literal('claimed') }),
+  /** It is another worker's now, whether this one has asked for it or not. */
   z.strictObject({ type: z.literal('busy') }),
 ]);
 export type RegistrationHeader = z.infer<typeof registrationHeaderSchema>;
 
 /** From the gateway, until the runner is claimed. */
 export const gatewayHeaderSchema = z.discriminatedUnion('type', [
-  /** `gateways` are the `host:port` of every worker; a runner keeps a connection to each. */
-  z.strictObject({ type: z.literal('registered'), gateways: z.array(text).readonly() }),
+  /** The `host:port` of every worker, and of this one; a runner keeps a connection to each. */
+  z.strictObject({ type: z.literal('registered'), self: text, gateways: z.array(text).readonly() }),
+  /** There are others now. */
+  z.strictObject({ type: z.literal('gateways'), gateways: z.array(text).readonly() }),
   /** The connection is closed after it. */
   z.strictObject({ type: z.literal('refused'), reason: text }),
   z.strictObject({ type: z.literal('ping'), ping: count }),
@@ -205,6 +208,11 @@ export const workerHeaderSchema = z.discriminatedUnion('type', [
     /** What the whole sandbox may use, of which the runner gives each slot its part; else as it was started. */
     memoryBytes: count.optional(),
   }),
+  /**
+   * Where worker and sandbox have no folder in common: the payload goes to the end of this file, which is made, with its
+   * folders, when it is not there. Said before the program that imports from it.
+   */
+  z.strictObject({ type: z.literal('file'), path: text }),
   /** Payload: the next bytes of a program or run. */
   z.strictObject({ type: z.literal('part'), of: text }),
   /** Abort `ctx.signal`; after `graceMs` the slot is ended by force. */

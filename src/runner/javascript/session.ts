@@ -99,6 +99,8 @@ export function createSession(send: SendFrame, slots: Slots): { receive(frame: F
         case 'part':
           assemblies.get(header.of)?.push(payload);
           break;
+        case 'file':
+          break; // a bundle imports from nowhere
         case 'cancel':
           cancel(header.nonce, header.graceMs);
           break;

@@ -80,9 +80,10 @@ type Started = ReturnType<typeof start>;
 const isEnd = (n: number) => (header: RunnerHeader) =>
   (header.type === 'result' || header.type === 'failed') && header.nonce === nonce(n);
 
-async function load(runner: Started, id: string, source: string): Promise<void> {
+async function load(runner: Started, id: string, source: string, packages?: string): Promise<void> {
   const bytes = encoder.encode(JSON.stringify({ entry: 'step.py', files: { 'step.py': source } }));
-  runner.send({ type: 'program', program: id, language: 'python', entry: 'step.py', bytes: bytes.length });
+  const header = { type: 'program', program: id, language: 'python', entry: 'step.py' } as const;
+  runner.send({ ...header, bytes: bytes.length, ...(packages === undefined ? {} : { packages }) });
   // In two pieces, so that it is not taken for whole too early.
   runner.send({ type: 'part', of: id }, bytes.subarray(0, 10));
   runner.send({ type: 'part', of: id }, bytes.subarray(10));
@@ -115,6 +116,26 @@ test('says first what it is, and answers pings', async () => {
   });
   runner.send({ type: 'ping', ping: 7 });
   expect(await runner.next(() => true)).toMatchObject({ header: { type: 'pong', ping: 7 } });
+});
+
+test('makes files that a program imports from', async () => {
+  const runner = start();
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-packages-'));
+  const file = (path: string, text: string): void =>
+    runner.send({ type: 'file', path: `${folder}/${path}` }, encoder.encode(text));
+  file('maths/__init__.py', '');
+  file('maths/sums.py', 'def add(a, b):\n');
+  file('maths/sums.py', '    return a + b\n');
+  await load(runner, 'p', 'from maths.sums import add\ndef run(ctx, input): return add(input, 40)\n', folder);
+  begin(runner, 2, 'p');
+  expect(await runner.next(isEnd(2))).toMatchObject({ header: { type: 'result' }, payload: 42 });
+  await rm(folder, { recursive: true });
+});
+
+test('ends when a file cannot be made', async () => {
+  const runner = start();
+  runner.send({ type: 'file', path: '/proc/nowhere/file' }, encoder.encode('x'));
+  expect(await runner.exited).toBe(1);
 });
 
 test('refuses a program of another language', async () => {

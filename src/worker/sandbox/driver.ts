@@ -38,6 +38,8 @@ export interface SandboxExit {
 export interface Sandbox {
   /** Unique on this machine. */
   readonly id: string;
+  /** It was ready before anybody asked for it. */
+  readonly isWarm?: boolean;
   /** Frames in both directions. Errors of the stream need no listener: `exited` tells. */
   readonly channel: Duplex;
   /** Never rejects; everything of the sandbox (processes, mounts, cgroups, files) is gone by then. */

@@ -172,8 +172,9 @@ function createInterpreter(
       case 'fetch_credit':
         script.onFetchFrame?.(header, payload, runner);
         break;
+      case 'file':
       case 'ping':
-        throw new Error('a session sends no ping');
+        throw new Error(`a session sends no ${header.type}`);
       default:
         header satisfies never;
     }

@@ -7,16 +7,21 @@ import { findRunsc, type FoundRunsc } from './gvisor/find-runsc.ts';
 import { installGvisor } from './gvisor/install.ts';
 import { LauncherClient, LauncherRefusedError } from './gvisor/launcher-client.ts';
 import { imagesDirectoryOf } from './images/place.ts';
+import { openKubernetesDriver, type KubernetesOptions } from './kubernetes/driver.ts';
 import { openProcessDriver } from './process/driver.ts';
 import { makeFolder } from './rootfs/files.ts';
 import { keepRootfs, provideRootfs, readRootfs, type Rootfs } from './rootfs/build.ts';
 
-export const SANDBOX_DRIVERS = ['auto', 'gvisor', 'process', 'none'] as const;
+export const SANDBOX_DRIVERS = ['auto', 'gvisor', 'kubernetes', 'process', 'none'] as const;
 
 export interface DriverOptions {
-  /** `auto` is gvisor where it can be, else none: `process` isolates too little to be chosen by itself. */
+  /** `auto` is kubernetes where there is a namespace for it, gvisor where it can be, else none: `process` isolates too little to be chosen by itself. */
   readonly driver: (typeof SANDBOX_DRIVERS)[number];
   readonly environment: 'development' | 'production';
+  /** What is known of the cluster and the pod of this worker, as far as it is in one. */
+  readonly kubernetes?: Partial<Omit<KubernetesOptions, 'logger' | 'pod'>> & {
+    readonly pod: Partial<KubernetesOptions['pod']>;
+  };
   /** MILLRACE_RUNSC: tried before all others. */
   readonly runscPath?: string;
   /** `$XDG_CACHE_HOME/millrace`: runsc and root file systems, shared by all data directories. */
@@ -56,7 +61,12 @@ export async function openSandboxDriver(options: DriverOptions): Promise<Sandbox
         throw new NoDriverError('SANDBOX_DRIVER is none', 'set SANDBOX_DRIVER to auto');
       case 'process':
         return await openProcess(options);
+      case 'kubernetes':
+        return await openKubernetes(options);
       case 'auto':
+        return await (options.kubernetes?.runnerNamespace === undefined
+          ? openGvisor(options)
+          : openKubernetes(options));
       case 'gvisor':
         return await openGvisor(options);
       default:
@@ -80,6 +90,39 @@ async function openProcess(options: DriverOptions): Promise<SandboxDriver> {
     );
   }
   return openProcessDriver(options);
+}
+
+async function openKubernetes({ kubernetes, logger }: DriverOptions): Promise<SandboxDriver> {
+  const { apiHost, apiPort, runnerNamespace, gatewayName, port, pod, ...more } = kubernetes ?? {};
+  const { name, namespace, address } = pod ?? {};
+  if (apiHost === undefined || apiPort === undefined || port === undefined) {
+    throw new NoDriverError(
+      'SANDBOX_DRIVER is kubernetes, and this worker is not in a cluster (KUBERNETES_SERVICE_HOST is unset)',
+      'set SANDBOX_DRIVER to auto, or run the worker as deployments/kubernetes does',
+    );
+  }
+  if (
+    runnerNamespace === undefined ||
+    gatewayName === undefined ||
+    name === undefined ||
+    namespace === undefined ||
+    address === undefined
+  ) {
+    const settings = {
+      RUNNER_NAMESPACE: runnerNamespace,
+      GATEWAY_NAME: gatewayName,
+      POD_NAME: name,
+      POD_NAMESPACE: namespace,
+      POD_IP: address,
+    };
+    const missing = Object.entries(settings).flatMap(([key, value]) => (value === undefined ? [key] : []));
+    throw new NoDriverError(
+      `runner pods cannot be used without ${missing.join(', ')}`,
+      'set them as deployments/kubernetes/base/worker does',
+    );
+  }
+  const known = { apiHost, apiPort, runnerNamespace, gatewayName, port, pod: { name, namespace, address } };
+  return openKubernetesDriver({ ...more, ...known, logger });
 }
 
 const GVISOR_REMEDY =

@@ -32,13 +32,15 @@ export interface Sandboxes {
 
 export interface SandboxesOptions {
   readonly config: WorkerConfig;
-  readonly metrics: PoolMetrics & Pick<Metrics, 'sandboxDriver'>;
+  readonly metrics: PoolMetrics & Pick<Metrics, 'sandboxDriver' | 'certificateExpiry'>;
   readonly logger: Logger;
   /** Whether runsc may be got from the internet, which takes minutes. */
   readonly mayInstall: boolean;
 }
 
 const MAX_PIDS = 256;
+/** A start is mostly waiting for Kubernetes; one that takes seconds is not to hold up those that take milliseconds. */
+const MAX_STARTING_PODS = 32;
 /** Spares that may be there beyond those kept ready, while many are being taken. */
 const EXTRA_SPARES = 2;
 /** Everything but code steps works before: what is not known by then is not waited for any longer. */
@@ -61,10 +63,7 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
     metrics,
     logger,
     defaultLimits: limits,
-    spares: {
-      javascript: sparesOf(config.SANDBOX_SPARES_JAVASCRIPT),
-      python: { min: config.SANDBOX_SPARES_PYTHON, max: config.SANDBOX_SPARES_PYTHON },
-    },
+    ...(usesRunnerPods(config) ? poolOfPods(config) : poolOfMachine(config)),
     budgetBytes: config.SANDBOX_MEMORY_BUDGET_BYTES,
     claimTimeoutMs: config.SANDBOX_CLAIM_TIMEOUT_MS,
     session: {
@@ -97,10 +96,28 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
   };
 }
 
+const usesRunnerPods = ({ SANDBOX_DRIVER, RUNNER_NAMESPACE }: WorkerConfig): boolean =>
+  SANDBOX_DRIVER === 'kubernetes' || (SANDBOX_DRIVER === 'auto' && RUNNER_NAMESPACE !== undefined);
+
+const poolOfMachine = (config: WorkerConfig) => ({
+  spares: {
+    javascript: sparesOf(config.SANDBOX_SPARES_JAVASCRIPT),
+    python: { min: config.SANDBOX_SPARES_PYTHON, max: config.SANDBOX_SPARES_PYTHON },
+  },
+});
+
+/** Spares wait in their Deployments, for all workers; and neither processors nor memory of this pod are theirs. */
+const poolOfPods = (config: WorkerConfig) => ({
+  spares: { javascript: { min: 0, max: 0 }, python: { min: 0, max: 0 } },
+  maxPerOwner: Math.ceil(config.WORKER_CONCURRENCY / 2),
+  maxStarting: MAX_STARTING_PODS,
+  availableMemory: () => Number.MAX_SAFE_INTEGER,
+});
+
 const sparesOf = (min: number) => ({ min, max: min === 0 ? 0 : min + EXTRA_SPARES });
 
 function open(
-  { config, logger, mayInstall }: SandboxesOptions,
+  { config, logger, metrics, mayInstall }: SandboxesOptions,
   cacheDirectory: string,
 ): Promise<SandboxDriver | NoDriver> {
   return openSandboxDriver({
@@ -113,6 +130,15 @@ function open(
     ...(config.MILLRACE_RUNSC === undefined ? {} : { runscPath: config.MILLRACE_RUNSC }),
     ...(config.MILLRACE_RUNNER_ROOTFS === undefined ? {} : { rootfs: config.MILLRACE_RUNNER_ROOTFS }),
     ...(config.SANDBOX_STATE_DIR === undefined ? {} : { stateDirectory: config.SANDBOX_STATE_DIR }),
+    kubernetes: {
+      apiHost: config.KUBERNETES_SERVICE_HOST,
+      apiPort: config.KUBERNETES_SERVICE_PORT,
+      runnerNamespace: config.RUNNER_NAMESPACE,
+      gatewayName: config.GATEWAY_NAME,
+      port: config.GATEWAY_PORT,
+      pod: { name: config.POD_NAME, namespace: config.POD_NAMESPACE, address: config.POD_IP },
+      onCertificate: (validToMs) => metrics.certificateExpiry.set({ name: 'gateway' }, validToMs / 1000),
+    },
   });
 }
 

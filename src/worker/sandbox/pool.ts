@@ -26,6 +26,8 @@ export interface SandboxPoolOptions {
   readonly budgetBytes?: number;
   /** Sandboxes of one owner. */
   readonly maxPerOwner?: number;
+  /** Sandboxes that start at the same time. */
+  readonly maxStarting?: number;
   readonly claimTimeoutMs?: number;
   readonly idleMs?: number;
   readonly maxExecutions?: number;
@@ -51,7 +53,7 @@ export function createSandboxPool(options: SandboxPoolOptions): SandboxPool {
   const bounds: PoolBounds = {
     budgetBytes: options.budgetBytes ?? DEFAULT_BUDGET_BYTES,
     maxPerOwner: options.maxPerOwner ?? availableParallelism(),
-    maxStarting: availableParallelism(),
+    maxStarting: options.maxStarting ?? availableParallelism(),
     spares: options.spares ?? DEFAULT_SPARES,
   };
   const queue = createFairQueue<Waiting>();

@@ -51,6 +51,19 @@ describe('opening a sandbox driver', () => {
     });
   });
 
+  it('opens no runner pods outside of a cluster, nor without knowing where they are', async () => {
+    const outside = standInOptions('/nowhere', { driver: 'kubernetes' });
+    expect((await refusalOf(outside)).reason).toContain('KUBERNETES_SERVICE_HOST is unset');
+    const half = { apiHost: '10.96.0.1', apiPort: 443, port: 8082, pod: { name: 'worker-1' } };
+    expect((await refusalOf({ ...outside, kubernetes: half })).reason).toBe(
+      'runner pods cannot be used without RUNNER_NAMESPACE, GATEWAY_NAME, POD_NAMESPACE, POD_IP',
+    );
+    const chosen = { ...half, runnerNamespace: 'runners' };
+    expect((await refusalOf({ ...outside, driver: 'auto', kubernetes: chosen })).reason).toBe(
+      'runner pods cannot be used without GATEWAY_NAME, POD_NAMESPACE, POD_IP',
+    );
+  });
+
   it('refuses plain processes in production', async () => {
     const refusal = await refusalOf(
       standInOptions('/nowhere', { driver: 'process', environment: 'production' }),

@@ -94,6 +94,8 @@ class Runner:
         elif kind == "program":
             self._coming = _Program(header)
             self._keep_if_whole(self._coming)
+        elif kind == "file":
+            self._keep_file(header["path"], payload)
         elif kind == "cancel":
             self._cancel(header["nonce"], header["graceMs"])
         elif kind == "ping":
@@ -104,6 +106,14 @@ class Runner:
                 process.run.from_worker(header, payload, process.send)
         else:
             raise ProtocolError(f"there is no frame {kind!r}")
+
+    def _keep_file(self, path: str, content: bytes) -> None:
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "ab") as file:
+                file.write(content)
+        except OSError as error:
+            self.exit(1, f"a file of packages cannot be kept: {error}")
 
     def _take_part(self, of: str, payload: bytes) -> None:
         if run := self._runs.get(of):

@@ -44,12 +44,18 @@ export async function dial(
     readonly isQuiet?: boolean;
     /** In one piece with `claimed`, so that nothing may be lost at the hand-over. */
     readonly isHasty?: boolean;
+    readonly ca?: string;
   } = {},
 ): Promise<DialledRunner> {
   const { claim = 'claimed' } = options;
-  const socket = tls.connect({ port, host: '127.0.0.1', servername: 'gateway.millrace.test', ca: cert });
-  socket.on('error', () => undefined);
+  const socket = tls.connect({
+    port,
+    host: '127.0.0.1',
+    servername: 'gateway.millrace.test',
+    ca: options.ca ?? cert,
+  });
   await once(socket, 'secureConnect');
+  socket.on('error', () => undefined);
   const received: (GatewayHeader | WorkerHeader)[] = [];
   const send = (header: RegistrationHeader | RunnerHeader, payload?: Uint8Array): void =>
     void socket.write(encodeFrame(header, payload));

@@ -1,14 +1,23 @@
 import { once } from 'node:events';
+import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
+import { makeTempDirectory } from '../../../../test/support/temp-directory.ts';
 import { createMetrics } from '../../../core/telemetry/metrics.ts';
 import { encodeFrame } from '../../../core/sandbox/frames.ts';
 import { fakeRequest } from '../fake-sandbox.fixture.ts';
 import { createSandboxPool } from '../pool.ts';
 import { openSession } from '../session.ts';
+import { KubernetesError } from './api.ts';
 import { cert, dial, key } from './dialled-runner.fixture.ts';
+import { issueCertificate } from './x509.ts';
 import { openGateway, type Gateway, type GatewayOptions } from './gateway.ts';
+import type { RunnerPods } from './runner-pods.ts';
+import { MAX_FOLDER_BYTES } from './send-folder.ts';
+
+type Pods = Pick<RunnerPods, 'authenticate' | 'claim' | 'createCold' | 'remove'>;
 
 const LIMITS = { memoryBytes: 268_435_456, cpus: 1, pids: 256 };
 const SPEC = { runtime: 'javascript', limits: LIMITS } as const;
@@ -17,53 +26,164 @@ afterEach(async () => {
   await Promise.all(gateways.splice(0).map(({ driver }) => driver.close()));
 });
 
-/** Tokens are pod UIDs here; those that begin with `bad` are nobody's. */
-async function setUp(options: Partial<GatewayOptions> = {}) {
-  const deletePod = vi.fn<GatewayOptions['deletePod']>().mockResolvedValue(undefined);
+/** Tokens are pod UIDs here; those that begin with `bad` are nobody's, and what was claimed or removed is nobody's either. */
+function fakePods() {
+  const gone = new Set<string>();
+  return {
+    authenticate: vi.fn<Pods['authenticate']>(async (token) =>
+      token.startsWith('bad') || gone.has(token)
+        ? undefined
+        : { uid: token, name: `runner-${token}`, pool: 'javascript', limits: LIMITS },
+    ),
+    claim: vi.fn<Pods['claim']>(async ({ uid }) => void gone.add(uid)),
+    createCold: vi.fn<Pods['createCold']>(async () => 'cold'),
+    remove: vi.fn<Pods['remove']>(async ({ uid }) => void gone.add(uid)),
+  };
+}
+
+async function setUp({
+  pods: others,
+  ...options
+}: Partial<Omit<GatewayOptions, 'pods'>> & { readonly pods?: Partial<Pods> } = {}) {
+  const pods = fakePods();
   const gateway = await openGateway({
     tls: { key, cert },
     port: 0,
     host: '127.0.0.1',
-    authenticate: async (token) =>
-      token.startsWith('bad') ? undefined : { uid: token, name: `runner-${token}` },
-    deletePod,
-    gateways: () => ['10.0.0.1:8082'],
-    limits: LIMITS,
+    self: '10.0.0.1:8082',
     logger: pino({ level: 'silent' }),
     startTimeoutMs: 300,
     ...options,
+    pods: { ...pods, ...others },
   });
   gateways.push(gateway);
   const idle = (count: number) => vi.waitFor(() => expect(gateway.idle('javascript')).toBe(count));
-  return { gateway, deletePod, idle, port: gateway.port, driver: gateway.driver };
+  return { gateway, pods, idle, port: gateway.port, driver: gateway.driver };
 }
+
+const removed = (uid: string) => expect.objectContaining({ uid, name: `runner-${uid}` });
 
 test.each([true, false])(
   'a runner registers, is claimed and runs programs (all at once: %s)',
   async (isHasty) => {
-    const { driver, port, idle, deletePod } = await setUp();
+    const { gateway, driver, port, idle, pods } = await setUp();
     const runner = await dial(port, { isHasty });
     await idle(1);
-    expect(runner.received).toContainEqual({ type: 'registered', gateways: ['10.0.0.1:8082'] });
+    expect(runner.received).toContainEqual({
+      type: 'registered',
+      self: '10.0.0.1:8082',
+      gateways: ['10.0.0.1:8082'],
+    });
     const sandbox = await driver.start(SPEC);
-    expect(sandbox.id).toBe('runner-pod-1');
+    expect(sandbox).toMatchObject({ id: 'runner-pod-1', isWarm: true });
+    expect(pods.claim).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
+    expect(gateway.holds('pod-1')).toBe(true);
     const session = await openSession(sandbox);
     expect(session.kernel).toBe('gVisor');
     const ends = await Promise.all([1, 2, 3].map((input) => session.run(fakeRequest({ input }))));
     expect(ends).toEqual([1, 2, 3].map((output) => ({ type: 'result', output })));
-    expect(deletePod).not.toHaveBeenCalled();
+    expect(pods.remove).not.toHaveBeenCalled();
     session.close();
     expect(await sandbox.exited).toEqual({ reason: 'killed', detail: 'pod runner-pod-1 was deleted' });
-    expect(deletePod).toHaveBeenCalledExactlyOnceWith({ uid: 'pod-1', name: 'runner-pod-1' });
+    expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
+    expect(pods.createCold).not.toHaveBeenCalled();
+    expect(gateway.holds('pod-1')).toBe(false);
   },
 );
 
-test('a claim waits for a runner of its runtime', async () => {
-  const { driver, port } = await setUp();
+test('a claim that finds nobody starts a runner, and takes the first of its runtime and limits', async () => {
+  const small = { ...LIMITS, memoryBytes: 134_217_728 };
+  const { driver, port, pods, idle } = await setUp({
+    startTimeoutMs: 5000,
+    pods: {
+      authenticate: async (token) => ({
+        uid: token,
+        name: `runner-${token}`,
+        pool: 'javascript',
+        limits: token === 'small' ? small : LIMITS,
+      }),
+    },
+  });
   const start = driver.start(SPEC);
   await dial(port, { token: 'snake', runtime: 'python' });
+  await dial(port, { token: 'small' });
+  await idle(1);
   await dial(port, { token: 'late' });
-  expect((await start).id).toBe('runner-late');
+  expect(await start).toMatchObject({ id: 'runner-late', isWarm: false });
+  expect(pods.createCold).toHaveBeenCalledExactlyOnceWith('javascript', LIMITS);
+  expect((await driver.start({ ...SPEC, limits: { ...small, pids: 64 } })).id).toBe('runner-small');
+});
+
+test('a pod that cannot be written down as claimed is thrown away unused', async () => {
+  const claim = vi.fn<Pods['claim']>().mockRejectedValueOnce(new KubernetesError(422, 'the label is gone'));
+  const { driver, port, idle, pods } = await setUp({ pods: { claim } });
+  const first = await dial(port, { token: 'first' });
+  await idle(1);
+  await dial(port, { token: 'second' });
+  await idle(2);
+  expect((await driver.start(SPEC)).id).toBe('runner-second');
+  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('first'));
+  await vi.waitFor(() => expect(first.socket.destroyed).toBe(true));
+});
+
+test('while Kubernetes does not answer, one runner is lost, and not all of them', async () => {
+  const claim = vi.fn<Pods['claim']>().mockRejectedValue(new KubernetesError(503, 'no etcd'));
+  const { driver, port, idle } = await setUp({ pods: { claim } });
+  await dial(port, { token: 'first' });
+  await dial(port, { token: 'second' });
+  await idle(2);
+  await expect(driver.start(SPEC)).rejects.toThrow('no etcd');
+  await idle(1);
+});
+
+test('runners that wait hear of other gateways', async () => {
+  const { gateway, port, idle } = await setUp();
+  const runner = await dial(port);
+  await idle(1);
+  gateway.setGateways(['10.0.0.1:8082', '10.0.0.2:8082']);
+  await vi.waitFor(() =>
+    expect(runner.received).toContainEqual({
+      type: 'gateways',
+      gateways: ['10.0.0.1:8082', '10.0.0.2:8082'],
+    }),
+  );
+});
+
+test('a runner that says it is another worker’s is no longer idle', async () => {
+  const { port, idle } = await setUp();
+  const runner = await dial(port);
+  await idle(1);
+  runner.send({ type: 'busy' });
+  await idle(0);
+});
+
+test('another certificate is shown from the next connection on', async () => {
+  const { gateway, port, idle } = await setUp();
+  await dial(port);
+  await idle(1);
+  const issued = issueCertificate('gateway.millrace.test', Date.now(), 3_600_000);
+  gateway.setCertificate({ key: issued.key, cert: issued.certificate });
+  await expect(dial(port, { token: 'old' })).rejects.toMatchObject({
+    code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  });
+  await dial(port, { token: 'new', ca: issued.authority });
+  await idle(2);
+});
+
+test('one address gets a few connections, whatever it shows on them', async () => {
+  const { port, idle } = await setUp();
+  const runners = await Promise.all(
+    Array.from({ length: 8 }, async (_, index) => dial(port, { token: `pod-${index}` })),
+  );
+  await idle(8);
+  // Closed at once, and not for registering too late.
+  const ninth = await dial(port, { token: '' }).catch(() => undefined);
+  if (ninth !== undefined && !ninth.socket.closed) await once(ninth.socket, 'close');
+  expect(ninth?.received ?? []).toEqual([]);
+  runners[0]!.socket.destroy();
+  await idle(7);
+  await dial(port, { token: 'free-again' });
+  await idle(8);
 });
 
 test('a runner that is another worker’s already is passed over', async () => {
@@ -85,25 +205,58 @@ test('a runner that does not answer its claim is passed over', async () => {
   await vi.waitFor(() => expect(silent.socket.destroyed).toBe(true));
 });
 
-test('without a runner, starting fails after a while', async () => {
-  const { driver } = await setUp({ startTimeoutMs: 30 });
-  await expect(driver.start(SPEC)).rejects.toThrow('no javascript runner was free within 30 ms');
+test('without a runner, starting fails after a while, and says why none could be started', async () => {
+  const createCold = vi.fn<Pods['createCold']>().mockRejectedValue(new Error('exceeded quota'));
+  const { driver } = await setUp({ startTimeoutMs: 30, pods: { createCold } });
+  await expect(driver.start(SPEC)).rejects.toThrow(
+    'no javascript runner was ready within 30 ms; more are needed in the warm pool; starting another failed: exceeded quota',
+  );
 });
 
-test('limits are the pod’s own', async () => {
+test('limits are those the pod was started with', async () => {
   const { driver, port, idle } = await setUp();
-  await expect(driver.start({ ...SPEC, limits: { ...LIMITS, cpus: 2 } })).rejects.toThrow(
-    'limits of a runner pod',
-  );
   await dial(port);
   await idle(1);
   const sandbox = await driver.start(SPEC);
   await expect(sandbox.setLimits(LIMITS)).rejects.toThrow('limits of a runner pod');
-  await expect(sandbox.share('numpy', '/wheels')).rejects.toMatchObject({
-    code: 'no_sandbox',
-    retryable: true,
-  });
   expect(await sandbox.memoryBytes()).toBeUndefined();
+});
+
+test('a folder is made in the pod file by file, in pieces', async () => {
+  const { driver, port, idle } = await setUp();
+  const runner = await dial(port);
+  await idle(1);
+  const folder = await makeTempDirectory();
+  await mkdir(join(folder, 'numpy'));
+  await writeFile(join(folder, 'numpy', '__init__.py'), '');
+  await writeFile(join(folder, 'numpy', 'core.so'), Buffer.alloc(600_000, 7));
+  const sandbox = await driver.start(SPEC);
+  expect(await sandbox.share('id', folder)).toBe('/packages/id');
+  const file = (name: string) => ({ type: 'file', path: `/packages/id/numpy/${name}` });
+  const core = file('core.so');
+  await vi.waitFor(() =>
+    expect(runner.received.filter(({ type }) => type === 'file')).toEqual([
+      file('__init__.py'),
+      core,
+      core,
+      core,
+      core,
+    ]),
+  );
+});
+
+test('packages that a pod has no room for are refused', async () => {
+  const { driver, port, idle } = await setUp();
+  await dial(port);
+  await idle(1);
+  const folder = await makeTempDirectory();
+  await writeFile(join(folder, 'large'), '');
+  await truncate(join(folder, 'large'), MAX_FOLDER_BYTES + 1);
+  const sandbox = await driver.start(SPEC);
+  await expect(sandbox.share('id', folder)).rejects.toMatchObject({
+    code: 'resource_limit',
+    retryable: false,
+  });
 });
 
 test('a token that nobody vouches for is refused', async () => {
@@ -131,11 +284,11 @@ test('a pod registers once; after it was used, never again', async () => {
   await sandbox.exited;
   const again = await dial(port);
   await once(again.socket, 'close');
-  expect(again.received).toEqual([{ type: 'refused', reason: 'this pod was used already' }]);
+  expect(again.received).toEqual([{ type: 'refused', reason: 'the token is not accepted' }]);
 });
 
 test('a runner that hangs up is no longer idle, and a claimed one’s pod is deleted', async () => {
-  const { driver, port, idle, deletePod } = await setUp();
+  const { driver, port, idle, pods } = await setUp();
   const idler = await dial(port, { token: 'idler' });
   await idle(1);
   idler.socket.end();
@@ -146,7 +299,7 @@ test('a runner that hangs up is no longer idle, and a claimed one’s pod is del
   const session = await openSession(sandbox);
   runner.socket.destroy();
   expect((await session.lost).exit.reason).toBe('exited');
-  expect(deletePod).toHaveBeenCalledExactlyOnceWith({ uid: 'pod-1', name: 'runner-pod-1' });
+  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
 });
 
 test('a runner that answers no ping is dropped, one that does stays', async () => {
@@ -189,11 +342,13 @@ test('who does not register in time, or speaks no TLS, is closed', async () => {
 });
 
 test('an authority that cannot be asked drops the runner, and a pod that cannot be deleted holds nobody up', async () => {
-  const { port } = await setUp({ authenticate: () => Promise.reject(new Error('no API server')) });
+  const { port } = await setUp({
+    pods: { authenticate: () => Promise.reject(new Error('no API server')) },
+  });
   const runner = await dial(port);
   await once(runner.socket, 'close');
 
-  const other = await setUp({ deletePod: () => Promise.reject(new Error('forbidden')) });
+  const other = await setUp({ pods: { remove: () => Promise.reject(new Error('forbidden')) } });
   await dial(other.port);
   await other.idle(1);
   const sandbox = await other.driver.start(SPEC);
@@ -202,14 +357,14 @@ test('an authority that cannot be asked drops the runner, and a pod that cannot 
 });
 
 test('closing ends what was claimed and leaves idle pods to other workers', async () => {
-  const { driver, port, idle, deletePod } = await setUp();
+  const { driver, port, idle, pods } = await setUp();
   await dial(port, { token: 'claimed' });
   await idle(1);
   await driver.start(SPEC);
   const idler = await dial(port, { token: 'idler' });
   await idle(1);
   await driver.close();
-  expect(deletePod).toHaveBeenCalledExactlyOnceWith({ uid: 'claimed', name: 'runner-claimed' });
+  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('claimed'));
   await vi.waitFor(() => expect(idler.socket.destroyed).toBe(true));
 });
 
@@ -236,9 +391,9 @@ test('a pool without spares of its own works on it', async () => {
     alone: false,
     signal: new AbortController().signal,
   } as const;
-  for (const isHit of [false, true]) {
+  for (let claims = 0; claims < 2; claims++) {
     const slot = await pool.claim(request);
-    expect(slot.isHit).toBe(isHit);
+    expect(slot.isHit).toBe(true);
     expect(await slot.run(fakeRequest({ input: 7 }))).toEqual({ type: 'result', output: 7 });
     slot.release();
   }

@@ -3,44 +3,40 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { coerceError } from '../../../core/errors/app-error.ts';
 import type { Logger } from '../../../core/logger.ts';
-import { retryableError } from '../../../core/step-error.ts';
 import {
   RUNTIMES,
   type Runtime,
   type Sandbox,
   type SandboxDriver,
   type SandboxExit,
-  type SandboxLimits,
+  type SandboxSpec,
 } from '../driver.ts';
-import { limitsKey } from '../pool/state.ts';
-import { acceptRunner, type PodIdentity, type RunnerConnection } from './runner-connection.ts';
+import { KubernetesError } from './api.ts';
+import { acceptRunner, type RunnerConnection } from './runner-connection.ts';
+import { PACKAGES_INSIDE } from './names.ts';
+import type { RunnerPod, RunnerPods } from './runner-pods.ts';
+import { sendFolder } from './send-folder.ts';
 
+const MIN_VERSION = 'TLSv1.3';
 const START_TIMEOUT_MS = 30_000;
 const REGISTER_TIMEOUT_MS = 10_000;
 const CLAIM_TIMEOUT_MS = 5000;
 const PING_MS = 15_000;
 const KEEP_ALIVE_MS = 30_000;
-/** For longer than the life of any token that a pod was given: one that was used never registers again. */
-const USED_FOR_MS = 7_200_000;
 const MAX_CONNECTIONS = 2000;
+/** A runner needs one, and two while one of them is being given up. */
+const MAX_CONNECTIONS_OF_ADDRESS = 8;
 
 export interface GatewayOptions {
   /** Key and certificate for the name that runners verify. */
   readonly tls: SecureContextOptions;
   readonly port: number;
   readonly host?: string;
-  /**
-   * Who shows this token (a TokenReview, audience `millrace-runner`), if that pod may take work: it has to refuse pods
-   * that another worker has claimed. Undefined refuses.
-   */
-  readonly authenticate: (token: string) => Promise<PodIdentity | undefined>;
-  readonly deletePod: (pod: PodIdentity) => Promise<void>;
-  /** `host:port` of every worker's gateway, told to each runner. */
-  readonly gateways: () => readonly string[];
-  /** What a runner pod has; others cannot be set. */
-  readonly limits: SandboxLimits;
+  readonly pods: Pick<RunnerPods, 'authenticate' | 'claim' | 'createCold' | 'remove'>;
+  /** `host:port` under which runners reach this gateway. */
+  readonly self: string;
   readonly logger: Logger;
-  readonly startTimeoutMs?: number;
+  readonly startTimeoutMs?: number | undefined;
   readonly registerTimeoutMs?: number;
   readonly claimTimeoutMs?: number;
   readonly pingMs?: number;
@@ -51,79 +47,90 @@ export interface Gateway {
   readonly driver: SandboxDriver;
   readonly port: number;
   idle(runtime: Runtime): number;
+  /** Whether the sandbox of that pod is this worker's. */
+  holds(uid: string): boolean;
+  /** Uses another key and certificate from the next connection on. */
+  setCertificate(tls: SecureContextOptions): void;
+  /** `host:port` of every worker's gateway, told to each runner that waits. */
+  setGateways(gateways: readonly string[]): void;
+}
+
+interface Waiter {
+  readonly spec: SandboxSpec;
+  readonly resolve: (runner: RunnerConnection | undefined) => void;
 }
 
 /** Listens for the runners of the cluster (DESIGN section 9). @throws when it cannot listen */
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
-  const { logger, deletePod } = options;
+  const { logger, pods } = options;
   const idle: RunnerConnection[] = [];
   const connected = new Set<string>();
-  const used = new Map<string, number>();
   const sockets = new Set<TLSSocket>();
   const sandboxes = new Set<Sandbox>();
-  const waiters: {
-    readonly runtime: Runtime;
-    readonly resolve: (runner: RunnerConnection | undefined) => void;
-  }[] = [];
+  const held = new Set<string>();
+  const perAddress = new Map<string | undefined, number>();
+  const waiters: Waiter[] = [];
+  let gateways: readonly string[] = [options.self];
   let isClosed = false;
 
   const offer = (runner: RunnerConnection): void => {
-    const at = waiters.findIndex(({ runtime }) => runtime === runner.runtime);
+    const at = waiters.findIndex(({ spec }) => serves(runner, spec));
     const [waiter] = at < 0 ? [] : waiters.splice(at, 1);
     if (waiter === undefined) idle.push(runner);
     else waiter.resolve(runner);
   };
-  const refusal = (pod: PodIdentity): string | undefined => {
-    const now = performance.now();
-    for (const [uid, atMs] of used) {
-      if (now - atMs < USED_FOR_MS) break; // in the order of time
-      used.delete(uid);
-    }
-    if (used.has(pod.uid)) return 'this pod was used already';
-    return connected.has(pod.uid) ? 'this pod is registered already' : undefined;
-  };
+  /** A pod that anybody has claimed is not authenticated at all. */
+  const refusal = ({ uid }: RunnerPod): string | undefined =>
+    connected.has(uid) || held.has(uid) ? 'this pod is registered already' : undefined;
   const accept = (socket: TLSSocket): void => {
     let registered: RunnerConnection | undefined;
+    const { remoteAddress } = socket;
     sockets.add(socket);
     socket.on('error', () => undefined); // `close` follows
     socket.on('close', () => {
       sockets.delete(socket);
+      const left = (perAddress.get(remoteAddress) ?? 1) - 1;
+      if (left === 0) perAddress.delete(remoteAddress);
+      else perAddress.set(remoteAddress, left);
       if (registered === undefined) return;
       connected.delete(registered.pod.uid);
       remove(idle, registered);
     });
+    perAddress.set(remoteAddress, (perAddress.get(remoteAddress) ?? 0) + 1);
+    if (perAddress.get(remoteAddress)! > MAX_CONNECTIONS_OF_ADDRESS) {
+      socket.destroy();
+      return;
+    }
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     acceptRunner(
       socket,
       {
-        authenticate: options.authenticate,
+        authenticate: pods.authenticate,
         refusal,
-        gateways: options.gateways,
+        self: options.self,
+        gateways: () => gateways,
         onRegistered(runner) {
           registered = runner;
           connected.add(runner.pod.uid);
           offer(runner);
         },
         onDropped: (reason) =>
-          logger.debug(
-            { address: socket.remoteAddress, pod: registered?.pod.name, reason },
-            'a runner was dropped',
-          ),
+          logger.debug({ address: remoteAddress, pod: registered?.pod.name, reason }, 'a runner was dropped'),
       },
       { registerMs: options.registerTimeoutMs ?? REGISTER_TIMEOUT_MS, pingMs: options.pingMs ?? PING_MS },
     );
   };
+  const findIdle = (spec: SandboxSpec): RunnerConnection | undefined => {
+    const runner = idle.find((one) => serves(one, spec));
+    if (runner !== undefined) remove(idle, runner);
+    return runner;
+  };
   /** @returns undefined when none comes in time */
-  const take = (runtime: Runtime, ms: number): Promise<RunnerConnection | undefined> => {
-    const runner = idle.find((one) => one.runtime === runtime);
-    if (runner !== undefined) {
-      remove(idle, runner);
-      return Promise.resolve(runner);
-    }
-    return new Promise((resolve) => {
+  const waitFor = (spec: SandboxSpec, ms: number): Promise<RunnerConnection | undefined> =>
+    new Promise((resolve) => {
       const waiter = {
-        runtime,
+        spec,
         resolve(found: RunnerConnection | undefined) {
           clearTimeout(timer);
           resolve(found);
@@ -135,31 +142,66 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       }, ms);
       waiters.push(waiter);
     });
-  };
-  const start = async (runtime: Runtime): Promise<Sandbox> => {
-    const startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
-    const deadline = performance.now() + startTimeoutMs;
-    for (;;) {
-      const left = deadline - performance.now();
-      const runner = left > 0 && !isClosed ? await take(runtime, left) : undefined;
-      if (runner === undefined) {
-        throw new Error(
-          `no ${runtime} runner was free within ${startTimeoutMs} ms; more are needed in the warm pool`,
-        );
-      }
-      // Whatever it answers, it is never again a runner that nobody has used.
-      used.set(runner.pod.uid, performance.now());
-      const answer = await runner.claim(options.claimTimeoutMs ?? CLAIM_TIMEOUT_MS);
-      if (answer === 'claimed') return adopt(runner);
+  /**
+   * Makes it this worker's, there and in Kubernetes: only then may it run anything.
+   *
+   * @returns false when it is gone, or another's
+   * @throws when Kubernetes does not answer: no other runner could be claimed either
+   */
+  const claim = async (runner: RunnerConnection): Promise<boolean> => {
+    const { pod, socket } = runner;
+    if ((await runner.claim(options.claimTimeoutMs ?? CLAIM_TIMEOUT_MS)) !== 'claimed') return false;
+    held.add(pod.uid);
+    try {
+      await pods.claim(pod);
+      return true;
+    } catch (raw) {
+      logger.warn({ err: coerceError(raw), pod: pod.name }, 'a runner pod could not be claimed');
+      socket.destroy();
+      await discard(pod);
+      if (raw instanceof KubernetesError && raw.status < 500) return false;
+      throw raw;
     }
   };
-  const adopt = ({ pod, socket }: RunnerConnection): Sandbox => {
-    const sandbox = sandboxOf(pod, socket, async () => {
-      try {
-        await deletePod(pod);
-      } catch (raw) {
-        logger.warn({ err: coerceError(raw), pod: pod.name }, 'a runner pod could not be deleted');
+  const discard = async (pod: RunnerPod): Promise<void> => {
+    try {
+      await pods.remove(pod);
+    } catch (raw) {
+      logger.warn({ err: coerceError(raw), pod: pod.name }, 'a runner pod could not be deleted');
+    }
+    held.delete(pod.uid); // what is left of it, the sweep finds
+  };
+  const start = async (spec: SandboxSpec): Promise<Sandbox> => {
+    const startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
+    const deadline = performance.now() + startTimeoutMs;
+    let cold: Promise<void> | undefined;
+    let coldFailure = '';
+    for (;;) {
+      let runner = isClosed ? undefined : findIdle(spec);
+      const isWarm = runner !== undefined;
+      const left = deadline - performance.now();
+      if (runner === undefined && left > 0 && !isClosed) {
+        // Whoever comes first: one of the pool, or this one, which is another claim's then.
+        cold ??= pods.createCold(spec.runtime, spec.limits).then(
+          (uid) => logger.debug({ pod: uid }, 'no runner was ready; another was started'),
+          (raw: unknown) => {
+            coldFailure = `; starting another failed: ${coerceError(raw).message}`;
+            logger.warn({ err: coerceError(raw) }, 'a runner pod could not be started');
+          },
+        );
+        runner = await waitFor(spec, left);
       }
+      if (runner === undefined) {
+        throw new Error(
+          `no ${spec.runtime} runner was ready within ${startTimeoutMs} ms; more are needed in the warm pool${coldFailure}`,
+        );
+      }
+      if (await claim(runner)) return adopt(runner, isWarm);
+    }
+  };
+  const adopt = ({ pod, socket }: RunnerConnection, isWarm: boolean): Sandbox => {
+    const sandbox = sandboxOf({ pod, socket, isWarm }, async () => {
+      await discard(pod);
       sandboxes.delete(sandbox);
     });
     sandboxes.add(sandbox);
@@ -167,7 +209,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     return sandbox;
   };
 
-  const server = createServer({ ...options.tls, minVersion: 'TLSv1.3', handshakeTimeout: 5000 }, accept);
+  const server = createServer({ ...options.tls, minVersion: MIN_VERSION, handshakeTimeout: 5000 }, accept);
   server.maxConnections = MAX_CONNECTIONS;
   server.on('tlsClientError', () => undefined); // whoever does not speak TLS is gone
   server.listen(options.port, options.host);
@@ -176,13 +218,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     port: (server.address() as AddressInfo).port, // it listens on TCP
     idle: (runtime) => idle.filter((one) => one.runtime === runtime).length,
+    holds: (uid) => held.has(uid),
+    setCertificate: (tls) => server.setSecureContext({ ...tls, minVersion: MIN_VERSION }),
+    setGateways(changed) {
+      gateways = changed;
+      for (const runner of idle) runner.tell(gateways);
+    },
     driver: {
       description: { driver: 'kubernetes', isolation: 'runner pods of runtime class gvisor' },
       runtimes: new Set(RUNTIMES),
-      async start({ runtime, limits }) {
-        if (limitsKey(limits) !== limitsKey(options.limits)) throw fixedLimits();
-        return start(runtime);
-      },
+      start,
       async close() {
         isClosed = true;
         server.close();
@@ -196,8 +241,17 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
 }
 
+/** The number of processes is the kubelet's affair: a pod has no say in it. */
+const serves = ({ runtime, pod }: RunnerConnection, spec: SandboxSpec): boolean =>
+  runtime === spec.runtime &&
+  pod.limits.memoryBytes === spec.limits.memoryBytes &&
+  pod.limits.cpus === spec.limits.cpus;
+
 /** @param onGone resolves when its pod is told to go */
-function sandboxOf(pod: PodIdentity, socket: TLSSocket, onGone: () => Promise<void>): Sandbox {
+function sandboxOf(
+  { pod, socket, isWarm }: { readonly pod: RunnerPod; readonly socket: TLSSocket; readonly isWarm: boolean },
+  onGone: () => Promise<void>,
+): Sandbox {
   const exited = Promise.withResolvers<SandboxExit>();
   let isKilled = false;
   const gone = (): void => {
@@ -212,6 +266,7 @@ function sandboxOf(pod: PodIdentity, socket: TLSSocket, onGone: () => Promise<vo
   else socket.once('close', gone);
   return {
     id: pod.name,
+    isWarm,
     channel: socket,
     exited: exited.promise,
     kill() {
@@ -219,18 +274,16 @@ function sandboxOf(pod: PodIdentity, socket: TLSSocket, onGone: () => Promise<vo
       socket.destroy();
     },
     setLimits: () => Promise.reject(fixedLimits()),
-    share: () =>
-      Promise.reject(
-        retryableError(
-          'no_sandbox',
-          'Python packages cannot be handed to runner pods yet: they have no folder in common with the worker.',
-        ),
-      ),
+    async share(name, folder) {
+      const inside = `${PACKAGES_INSIDE}/${name}`;
+      await sendFolder(socket, folder, inside);
+      return inside;
+    },
     memoryBytes: () => Promise.resolve(undefined),
   };
 }
 
-const fixedLimits = (): Error => new Error('the limits of a runner pod are those of its Deployment');
+const fixedLimits = (): Error => new Error('the limits of a runner pod are those it was started with');
 
 function remove<T>(list: T[], item: T): void {
   const at = list.indexOf(item);

@@ -8,32 +8,31 @@ import {
 } from '../../../core/sandbox/protocol.ts';
 import type { Runtime } from '../driver.ts';
 import { listenToFrames } from './frame-listener.ts';
-
-/** Which pod dials, as Kubernetes vouches for it. */
-export interface PodIdentity {
-  readonly uid: string;
-  readonly name: string;
-}
+import type { RunnerPod } from './runner-pods.ts';
 
 export type ClaimAnswer = 'claimed' | 'busy' | 'lost';
 
 /** A runner that has dialled and waits to be claimed. */
 export interface RunnerConnection {
-  readonly pod: PodIdentity;
+  readonly pod: RunnerPod;
   readonly runtime: Runtime;
   readonly socket: TLSSocket;
+  /** Tells it that there are other gateways now. */
+  tell(gateways: readonly string[]): void;
   /** Asks it to be ours from now on; when it agrees, the socket is at the first frame of its session. Once. */
   claim(timeoutMs: number): Promise<ClaimAnswer>;
 }
 
 export interface ConnectionEvents {
   /** Who shows this token; undefined is nobody we know. */
-  readonly authenticate: (token: string) => Promise<PodIdentity | undefined>;
+  readonly authenticate: (token: string) => Promise<RunnerPod | undefined>;
   /** Why this pod may not register, if so. */
-  readonly refusal: (pod: PodIdentity) => string | undefined;
+  readonly refusal: (pod: RunnerPod) => string | undefined;
   readonly onRegistered: (connection: RunnerConnection) => void;
   /** It never registered, broke the protocol or did not answer; its socket is destroyed. */
   readonly onDropped: (reason: string) => void;
+  /** Of this worker. */
+  readonly self: string;
   readonly gateways: () => readonly string[];
 }
 export interface ConnectionTimes {
@@ -96,8 +95,11 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
     clearTimeout(deadline);
     state = 'idle';
     pinger = setInterval(ping, times.pingMs).unref();
-    send({ type: 'registered', gateways: events.gateways() });
-    events.onRegistered({ pod, runtime: header.runtime, socket, claim });
+    send({ type: 'registered', self: events.self, gateways: events.gateways() });
+    events.onRegistered({ pod, runtime: header.runtime, socket, tell, claim });
+  };
+  const tell = (gateways: readonly string[]): void => {
+    if (state === 'idle') send({ type: 'gateways', gateways });
   };
   const isChecking = (): boolean => state === 'checking';
   const claim = (timeoutMs: number): Promise<ClaimAnswer> => {
@@ -122,10 +124,11 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
       release();
       socket.off('close', closed);
       answer?.('claimed');
-    } else if (header.type === 'busy' && state === 'claiming') {
+    } else if (header.type === 'busy' && (state === 'claiming' || state === 'idle')) {
       release();
       socket.destroy();
       answer?.('busy');
+      events.onDropped('it is another worker’s now');
     } else {
       throw new ProtocolError(`"${header.type}" out of turn`);
     }

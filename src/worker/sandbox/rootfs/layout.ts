@@ -5,6 +5,9 @@ export const DENO_INSIDE = '/usr/bin/deno';
 export const PYTHON_HOME_INSIDE = '/python';
 export const JAVASCRIPT_RUNNER_INSIDE = '/runner/javascript.mjs';
 export const PYTHON_RUNNER_INSIDE = '/runner/python';
+/** What the image of runner pods has besides: the program of each of a pod's two containers. */
+export const RELAY_INSIDE = '/runner/relay.mjs';
+export const ENTER_INSIDE = '/runner/enter.py';
 /** Mount point of the folder that `Sandbox.share` fills. */
 export const SHARED_INSIDE = '/shared';
 

@@ -7,14 +7,14 @@ type Build = typeof esbuild;
 /** What this file is written in, the runner is as well: TypeScript here, JavaScript in dist/. */
 const EXTENSION = extname(import.meta.filename);
 const source = (name: string): string =>
-  fileURLToPath(new URL(`../../../runner/javascript/${name}${EXTENSION}`, import.meta.url));
+  fileURLToPath(new URL(`../../../runner/${name}${EXTENSION}`, import.meta.url));
 
 /** What is embedded as text: what each `embedded:` import of the runner stands for. */
 const EMBEDDED: Readonly<Record<string, (build: Build) => Promise<string>>> = {
-  slot: (build) => bundle(build, 'slot/main', { format: 'esm' }),
+  slot: (build) => bundle(build, 'javascript/slot/main', { format: 'esm' }),
   // A script whose value is the function `install`.
   realm: async (build) => {
-    const script = await bundle(build, 'realm/install', { format: 'iife', globalName: 'realm' });
+    const script = await bundle(build, 'javascript/realm/install', { format: 'iife', globalName: 'realm' });
     return `(() => { ${script}\nreturn realm.install; })()`;
   },
 };
@@ -26,7 +26,16 @@ const EMBEDDED: Readonly<Record<string, (build: Build) => Promise<string>>> = {
  */
 export async function bundleJavaScriptRunner(): Promise<string> {
   const build = await loadEsbuild();
-  return bundle(build, 'main', { format: 'esm' });
+  return bundle(build, 'javascript/main', { format: 'esm' });
+}
+
+/**
+ * The relay of runner pods as one ES module for Deno.
+ *
+ * @throws Error when esbuild is not installed
+ */
+export async function bundleRelay(): Promise<string> {
+  return bundle(await loadEsbuild(), 'pod/main', { format: 'esm' });
 }
 
 async function loadEsbuild(): Promise<Build> {

@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest';
+import { podFromTemplate, templateSchema } from './pod-template.ts';
+
+const template = templateSchema.parse({
+  metadata: { labels: { app: 'millrace', 'millrace.dev/pool': 'javascript' } },
+  spec: {
+    runtimeClassName: 'gvisor',
+    volumes: [{ name: 'tmp', emptyDir: {} }],
+    containers: [
+      { name: 'relay', image: 'runner', resources: { limits: { cpu: '500m', memory: '128Mi' } } },
+      {
+        name: 'runner',
+        image: 'runner',
+        args: ['deno'],
+        resources: {
+          requests: { cpu: '100m', memory: '128Mi', 'ephemeral-storage': '16Mi' },
+          limits: { cpu: '1', memory: '256Mi', 'ephemeral-storage': '128Mi' },
+        },
+      },
+    ],
+  },
+});
+
+test('a cold pod is one of the Deployment’s, that the Deployment does not count, with limits of its own', () => {
+  const pod = podFromTemplate(template, { cpus: 0.5, memoryBytes: 536_870_912, pids: 256 });
+  const [relay] = template.spec.containers;
+  expect(pod).toEqual({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      generateName: 'runner-cold-',
+      labels: { app: 'millrace', 'millrace.dev/pool': 'cold' },
+    },
+    spec: {
+      ...template.spec,
+      containers: [
+        relay,
+        {
+          name: 'runner',
+          image: 'runner',
+          args: ['deno'],
+          resources: {
+            requests: { cpu: '100m', memory: '128Mi', 'ephemeral-storage': '16Mi' },
+            limits: { cpu: '500m', memory: '512Mi', 'ephemeral-storage': '128Mi' },
+          },
+        },
+      ],
+    },
+  });
+});
+
+test('it never requests more than its limits', () => {
+  const pod = podFromTemplate(template, { cpus: 0.05, memoryBytes: 67_108_864, pids: 256 });
+  expect(pod).toHaveProperty(['spec', 'containers', 1, 'resources', 'requests'], {
+    cpu: '50m',
+    memory: '64Mi',
+    'ephemeral-storage': '16Mi',
+  });
+});

@@ -1,0 +1,86 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { findDeno } from '../../../../src/worker/sandbox/rootfs/deno.ts';
+import { DENO_ARGUMENTS, PYTHON_ARGUMENTS } from '../../../../src/worker/sandbox/rootfs/layout.ts';
+import { bundleJavaScriptRunner, bundleRelay } from '../../../../src/worker/sandbox/rootfs/runner-bundle.ts';
+import type { Runtime } from '../../../../src/worker/sandbox/driver.ts';
+import { SERVER_NAME } from '../../../../src/worker/sandbox/kubernetes/names.ts';
+import { freePort } from '../../../support/free-port.ts';
+import { PROJECT_ROOT } from '../../../support/processes.ts';
+import { makeTempDirectory } from '../../../support/temp-directory.ts';
+
+export interface LocalPod {
+  /** As its containers have it mounted. */
+  readonly gatewayFolder: string;
+  readonly readyPort: number;
+  readonly relay: ChildProcess;
+  readonly runner: ChildProcess;
+  /** What the relay has logged. */
+  log(): string;
+  exited(): Promise<unknown>;
+}
+
+/** Both containers of a runner's pod as processes of this machine, with the programs and arguments of their image. */
+export async function startPod(runtime: Runtime, token: string): Promise<LocalPod> {
+  const home = await makeTempDirectory();
+  const [runnerPort, readyPort, deno] = [await freePort(), await freePort(), await findDeno()];
+  const gatewayFolder = join(home, 'gateway');
+  await mkdir(gatewayFolder);
+  await mkdir(join(home, 'scratch'));
+  const [relayFile, runnerFile, tokenFile] = [
+    join(home, 'relay.mjs'),
+    join(home, 'javascript.mjs'),
+    join(home, 'token'),
+  ];
+  await writeFile(relayFile, await bundleRelay());
+  await writeFile(runnerFile, await bundleJavaScriptRunner());
+  await writeFile(tokenFile, `${token}\n`);
+  await copyFile(join(PROJECT_ROOT, 'src/runner/pod/enter.py'), join(home, 'enter.py'));
+
+  const environment = {
+    PATH: '/usr/bin:/bin',
+    HOME: join(home, 'scratch'),
+    TMPDIR: join(home, 'scratch'),
+    DENO_DIR: join(home, 'deno'),
+    NO_COLOR: '1',
+    // As the kubelet adds it to every container.
+    KUBERNETES_SERVICE_HOST: '10.96.0.1',
+  };
+  const relay = spawn(
+    deno.file,
+    [
+      ...DENO_ARGUMENTS,
+      '--allow-net',
+      `--allow-read=${gatewayFolder},${tokenFile}`,
+      relayFile,
+      runtime,
+      String(runnerPort),
+      String(readyPort),
+      gatewayFolder,
+      tokenFile,
+      SERVER_NAME,
+    ],
+    { env: environment, stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  const command =
+    runtime === 'javascript'
+      ? [deno.file, ...DENO_ARGUMENTS, runnerFile]
+      : ['/usr/bin/python3', ...PYTHON_ARGUMENTS, join(PROJECT_ROOT, 'src/runner/python/main.py')];
+  const scratch = runtime === 'python' ? ['--scratch', join(home, 'scratch')] : [];
+  const runner = spawn(
+    '/usr/bin/python3',
+    ['-I', '-S', '-B', join(home, 'enter.py'), String(runnerPort), ...command, ...scratch],
+    { env: environment, stdio: ['ignore', 'ignore', 'pipe'], cwd: join(home, 'scratch') },
+  );
+  let log = '';
+  for (const child of [relay, runner]) child.stderr.on('data', (chunk) => (log += String(chunk)));
+  const exits = [relay, runner].map((child) => once(child, 'exit'));
+  onTestFinished(async () => {
+    for (const child of [relay, runner]) child.kill('SIGKILL');
+    await Promise.all(exits);
+  });
+  return { gatewayFolder, readyPort, relay, runner, log: () => log, exited: () => Promise.all(exits) };
+}

@@ -1,0 +1,269 @@
+import { connect } from 'node:net';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Runtime } from '../../../src/worker/sandbox/driver.ts';
+import { fakeRequest } from '../../../src/worker/sandbox/fake-sandbox.fixture.ts';
+import { openKubernetesDriver } from '../../../src/worker/sandbox/kubernetes/driver.ts';
+import {
+  claimedBy,
+  startFakeCluster,
+  type FakeCluster,
+} from '../../../src/worker/sandbox/kubernetes/fake-cluster.fixture.ts';
+import { openSession } from '../../../src/worker/sandbox/session.ts';
+import type { Program } from '../../../src/worker/sandbox/types.ts';
+import { freePort } from '../../support/free-port.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { startPod, type LocalPod } from './kubernetes-support/pod.ts';
+
+/** The real driver and the real programs of a pod; Kubernetes alone is another. */
+const RUNNERS = 'runners';
+const PODS = `/api/v1/namespaces/${RUNNERS}/pods`;
+const LIMITS = { memoryBytes: 268_435_456, cpus: 1, pids: 256 };
+const TIMES = { workersMs: 100, certificatesMs: 100, sweepMs: 100, startMs: 20_000, retryMs: 20 };
+
+let cluster: FakeCluster;
+beforeEach(async () => {
+  cluster = await startFakeCluster();
+  onTestFinished(() => cluster.close());
+  cluster.put('/api/v1/namespaces/millrace/secrets/gateway', {});
+  cluster.put(`/api/v1/namespaces/${RUNNERS}/configmaps/runner-gateway`, {});
+});
+
+async function startWorker(name: string) {
+  const port = await freePort();
+  const service = '/api/v1/namespaces/millrace/services/gateway';
+  if (!cluster.objects.has(service)) {
+    cluster.put(service, { spec: { clusterIP: '127.0.0.1', ports: [{ name: 'gateway', port }] } });
+  }
+  cluster.put(`/apis/discovery.k8s.io/v1/namespaces/millrace/endpointslices/gateway-${name}`, {
+    metadata: { labels: { 'kubernetes.io/service-name': 'gateway' } },
+    ports: [{ name: 'gateway', port }],
+    endpoints: [{ addresses: ['127.0.0.1'], conditions: { ready: true }, targetRef: { name } }],
+  });
+  const driver = await openKubernetesDriver({
+    apiHost: cluster.host,
+    apiPort: cluster.port,
+    serviceAccountFolder: cluster.folder,
+    runnerNamespace: RUNNERS,
+    gatewayName: 'gateway',
+    port,
+    pod: { name, namespace: 'millrace', address: '127.0.0.1' },
+    logger: pino({ level: 'silent' }),
+    times: TIMES,
+  });
+  onTestFinished(() => driver.close());
+  return { driver, address: `127.0.0.1:${port}` };
+}
+
+/** What the kubelet does: the ConfigMap as files of the pod. */
+async function mount(pod: LocalPod): Promise<void> {
+  const data = await waitFor(
+    () => cluster.objects.get(`/api/v1/namespaces/${RUNNERS}/configmaps/runner-gateway`)?.['data'],
+  );
+  for (const [key, text] of Object.entries(data as Record<string, string>)) {
+    await writeFile(join(pod.gatewayFolder, key), text);
+  }
+}
+
+async function startRunner(runtime: Runtime, name: string): Promise<LocalPod> {
+  const pod = await startPod(runtime, cluster.putRunner(RUNNERS, name, { pool: runtime }));
+  await mount(pod);
+  return pod;
+}
+const registered = (pod: LocalPod, address: string) =>
+  waitFor(() => pod.log().includes(`"registered","gateway":"${address}"`), {
+    timeoutMs: 20_000,
+    what: address,
+  });
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+const PROBES: Readonly<Record<Runtime, Program>> = {
+  javascript: {
+    id: 'probe',
+    runtime: 'javascript',
+    entry: 'probe.js',
+    source: bytes('module.exports = { default: async (ctx, input) => ({ input }) };'),
+  },
+  python: {
+    id: 'probe',
+    runtime: 'python',
+    entry: 'probe.py',
+    source: bytes(
+      JSON.stringify({
+        entry: 'probe.py',
+        files: {
+          'probe.py': `
+import os, socket
+
+def reach(address):
+    try:
+        socket.create_connection(address, timeout=2).close()
+        return "reached"
+    except OSError as error:
+        return type(error).__name__ + ": " + error.strerror
+
+def run(ctx, input):
+    return {
+        "input": input,
+        "reach": [reach(tuple(address)) for address in input],
+        "environment": sorted(os.environ),
+    }
+`,
+        },
+      }),
+    ),
+  },
+};
+
+describe.each(['javascript', 'python'] as const)('a %s runner', (runtime) => {
+  test('registers, is claimed once, and runs code', async () => {
+    const { driver, address } = await startWorker('worker-a');
+    const pod = await startRunner(runtime, 'runner-1');
+    await registered(pod, address);
+    const sandbox = await driver.start({ runtime, limits: LIMITS });
+    expect(sandbox).toMatchObject({ id: 'runner-1', isWarm: true });
+    expect(claimedBy(cluster.objects.get(`${PODS}/runner-1`)!)).toBe('worker-a');
+    const session = await openSession(sandbox);
+    const end = await session.run(fakeRequest({ program: PROBES[runtime], input: [] }));
+    expect(end).toMatchObject({ type: 'result', output: { input: [] } });
+    session.close();
+    await sandbox.exited;
+    expect(cluster.objects.has(`${PODS}/runner-1`)).toBe(false);
+    await pod.exited();
+  });
+});
+
+test('code in a pod has no way to the pod’s network, nor to its variables', async () => {
+  const { driver, address } = await startWorker('worker-a');
+  const pod = await startRunner('python', 'runner-1');
+  await registered(pod, address);
+  const session = await openSession(await driver.start({ runtime: 'python', limits: LIMITS }));
+  const gatewayPort = Number(address.split(':')[1]);
+  const targets = [
+    ['127.0.0.1', gatewayPort],
+    ['127.0.0.1', pod.readyPort],
+    ['10.96.0.1', 443],
+  ];
+  // The same addresses from outside of it.
+  const socket = connect(gatewayPort, '127.0.0.1');
+  await once(socket, 'connect');
+  socket.destroy();
+  const end = await session.run(fakeRequest({ program: PROBES.python, input: targets }));
+  const { reach, environment } = (end as { readonly output: Record<string, readonly string[]> }).output;
+  expect(reach).toHaveLength(3);
+  for (const one of reach!) expect(one).not.toBe('reached');
+  expect(environment).not.toContain('KUBERNETES_SERVICE_HOST');
+  session.close();
+});
+
+test('every worker may claim a runner, and only one gets it', async () => {
+  const a = await startWorker('worker-a');
+  const b = await startWorker('worker-b');
+  const pods = [await startRunner('javascript', 'runner-1'), await startRunner('javascript', 'runner-2')];
+  for (const pod of pods) for (const { address } of [a, b]) await registered(pod, address);
+  const [first, second] = await Promise.all([
+    a.driver.start({ runtime: 'javascript', limits: LIMITS }),
+    b.driver.start({ runtime: 'javascript', limits: LIMITS }),
+  ]);
+  expect([first.id, second.id].sort()).toEqual(['runner-1', 'runner-2']);
+  expect(claimedBy(cluster.objects.get(`${PODS}/${first.id}`)!)).toBe('worker-a');
+  expect(claimedBy(cluster.objects.get(`${PODS}/${second.id}`)!)).toBe('worker-b');
+});
+
+test('a worker that comes later gets the runners that wait', async () => {
+  const a = await startWorker('worker-a');
+  const pod = await startRunner('javascript', 'runner-1');
+  await registered(pod, a.address);
+  const b = await startWorker('worker-b');
+  await registered(pod, b.address);
+  expect((await b.driver.start({ runtime: 'javascript', limits: LIMITS })).id).toBe('runner-1');
+});
+
+test('a runner finds its way again when all workers were gone', async () => {
+  const a = await startWorker('worker-a');
+  const pod = await startRunner('javascript', 'runner-1');
+  await registered(pod, a.address);
+  await a.driver.close();
+  cluster.objects.delete('/api/v1/namespaces/millrace/services/gateway');
+  const b = await startWorker('worker-b');
+  await mount(pod); // the Service is the same in a cluster, here it has another port
+  await waitFor(
+    async () => {
+      await mount(pod);
+      return pod.log().includes(`"registered","gateway":"${b.address}"`);
+    },
+    { timeoutMs: 20_000 },
+  );
+  expect((await b.driver.start({ runtime: 'javascript', limits: LIMITS })).id).toBe('runner-1');
+});
+
+test('a runner refuses a gateway whose certificate is not by an authority it knows', async () => {
+  const { address } = await startWorker('worker-a');
+  const pod = await startPod('javascript', cluster.putRunner(RUNNERS, 'runner-1'));
+  await mount(pod);
+  const other = await startFakeCluster();
+  onTestFinished(() => other.close());
+  const { issueCertificate } = await import('../../../src/worker/sandbox/kubernetes/x509.ts');
+  const foreign = issueCertificate('gateway.millrace.internal', Date.now(), 3_600_000);
+  await writeFile(join(pod.gatewayFolder, 'ca.crt'), foreign.authority);
+  await waitFor(() => /not registered.*(certificate|UnknownIssuer)/i.test(pod.log()), { timeoutMs: 20_000 });
+  expect(pod.log()).not.toContain(`"registered","gateway":"${address}"`);
+  await mount(pod);
+  await registered(pod, address);
+});
+
+test('pods of a worker that is gone are deleted by the others', async () => {
+  const { driver } = await startWorker('worker-a');
+  cluster.put(`${PODS}/orphan`, {
+    metadata: { labels: { 'millrace.dev/claimed-by': 'worker-z' } },
+    spec: { containers: [] },
+  });
+  cluster.put(`${PODS}/of-the-living`, {
+    metadata: { labels: { 'millrace.dev/claimed-by': 'worker-b' } },
+    spec: { containers: [] },
+  });
+  const slice = cluster.objects.get(
+    '/apis/discovery.k8s.io/v1/namespaces/millrace/endpointslices/gateway-worker-a',
+  )!;
+  cluster.put('/apis/discovery.k8s.io/v1/namespaces/millrace/endpointslices/gateway-worker-b', {
+    ...slice,
+    endpoints: [{ addresses: ['127.0.0.2'], conditions: { ready: false }, targetRef: { name: 'worker-b' } }],
+  });
+  await waitFor(() => !cluster.objects.has(`${PODS}/orphan`), { timeoutMs: 10_000 });
+  expect(cluster.objects.has(`${PODS}/of-the-living`)).toBe(true);
+  await driver.close();
+});
+
+test('the end of the connection ends the pod, and with it what ran there', async () => {
+  const { driver, address } = await startWorker('worker-a');
+  const pod = await startRunner('javascript', 'runner-1');
+  await registered(pod, address);
+  await driver.start({ runtime: 'javascript', limits: LIMITS });
+  await driver.close();
+  await pod.exited();
+  expect(cluster.objects.has(`${PODS}/runner-1`)).toBe(false);
+});
+
+test('a cluster that lacks something is asked again until it has it', async () => {
+  cluster.objects.delete('/api/v1/namespaces/millrace/secrets/gateway');
+  const starting = startWorker('worker-a');
+  await waitFor(() => cluster.calls.filter((call) => call.includes('/secrets/')).length > 1);
+  cluster.put('/api/v1/namespaces/millrace/secrets/gateway', {});
+  expect((await starting).driver.description.driver).toBe('kubernetes');
+});
+
+test('a runner without a worker waits, and says so', async () => {
+  const pod = await startPod('javascript', cluster.putRunner(RUNNERS, 'runner-1'));
+  await waitFor(() => pod.log().includes('the runner is warm'), { timeoutMs: 20_000 });
+  const { driver, address } = await startWorker('worker-a');
+  const start = vi.fn();
+  void driver.start({ runtime: 'javascript', limits: LIMITS }).then(start, start);
+  expect(start).not.toHaveBeenCalled();
+  await mount(pod);
+  await registered(pod, address);
+  await waitFor(() => start.mock.calls.length > 0, { timeoutMs: 20_000 });
+  expect(start.mock.calls[0]![0]).toMatchObject({ id: 'runner-1', isWarm: false });
+});
