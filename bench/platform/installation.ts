@@ -26,7 +26,7 @@ export interface Installation {
   stopApi(): Promise<void>;
   /** Deploys a workflow and gives the full URL of its webhook. */
   deploy(definition: string, files?: JsonObject): Promise<string>;
-  /** One sample of the worker's metrics; 0 when there is none of these labels. */
+  /** The sum of the samples of the worker's metrics that have these labels. */
   workerMetric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
 }
 
@@ -159,17 +159,17 @@ async function start(
   };
 }
 
-/** Of the text format of Prometheus. */
+/** The sum of all samples with these labels, in the text format of Prometheus. */
 function sampleOf(text: string, name: string, labels: Readonly<Record<string, string>>): number {
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
-  const line = text
+  return text
     .split('\n')
-    .find(
+    .filter(
       (one) =>
         (one.startsWith(`${name}{`) || one.startsWith(`${name} `)) &&
         wanted.every((label) => one.includes(label)),
-    );
-  return line === undefined ? 0 : Number(line.slice(line.lastIndexOf(' ') + 1));
+    )
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
 }
 
 let profiles = 0;
