@@ -1,4 +1,5 @@
-export const EXIT = { ok: 0, failure: 1, usage: 2, configuration: 78 } as const;
+/** `warning` is for `millrace doctor` alone: nothing is broken, and something wants mending. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, warning: 3, configuration: 78 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** A failure that the command line explains in one message and ends with `exitCode`; no stack is shown. */

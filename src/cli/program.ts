@@ -1,8 +1,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../core/definition/duration.ts';
 import { EXECUTION_STATES } from '../core/executions/status.ts';
+import { VERSION } from '../core/version.ts';
 import { EXIT, type ExitCode } from './cli-error.ts';
 import { deploy } from './commands/deploy.ts';
+import { doctor, type DoctorOptions } from './commands/doctor.ts';
 import { listExecutions } from './commands/executions.ts';
 import { list } from './commands/list.ts';
 import { showLogs } from './commands/logs.ts';
@@ -12,7 +14,6 @@ import { undeploy } from './commands/undeploy.ts';
 import { validate } from './commands/validate.ts';
 import { OUTPUT_FORMATS } from './output.ts';
 import { openSession, type GlobalOptions, type Io, type Session } from './session.ts';
-import { VERSION } from './version.ts';
 
 /** The command line as a function of its arguments; it gives the exit code, or throws what ends the command. */
 export function createProgram(io: Io): (args: readonly string[]) => Promise<ExitCode> {
@@ -63,6 +64,19 @@ export function createProgram(io: Io): (args: readonly string[]) => Promise<Exit
     .description('bring the database of DATABASE_URL to the schema of this release')
     .action(async () => {
       exitCode = await migrateDatabase(io, globals());
+    });
+  program
+    .command('doctor')
+    .description(
+      'check configuration, databases, clocks, sandboxes and the network, and say how to mend what is wrong',
+    )
+    .option('--apis <n>', 'how many APIs share the database’s connections', wholeNumber, 1)
+    .option('--workers <n>', 'how many workers do', wholeNumber, 1)
+    .option('--kubernetes', 'look into a cluster instead, with kubectl’s configuration')
+    .option('--context <name>', 'of kubectl (default: the current one)')
+    .option('-n, --namespace <name>', 'where Millrace is in the cluster (default: that of the context)')
+    .action(async (options: DoctorOptions) => {
+      exitCode = await doctor(io, globals(), options);
     });
   program
     .command('validate')
