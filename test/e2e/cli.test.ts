@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { VERSION } from '../../src/cli/version.ts';
+import { VERSION } from '../../src/core/version.ts';
 import { createEmptyDatabase } from '../support/database.ts';
 import { runToEnd, startDevPlatform, type CliResult, type DevPlatform } from '../support/dev-platform.ts';
 import { cliCommand, createProcesses, PROJECT_ROOT } from '../support/processes.ts';

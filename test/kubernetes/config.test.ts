@@ -162,7 +162,7 @@ describe('the paths that are probed', () => {
     const admin = createAdminHandler({
       checks: {},
       isDraining: () => false,
-      metrics: { contentType: 'text/plain', metrics: async () => '' },
+      metrics: { page: async () => ({ contentType: 'text/plain', body: '' }) },
       onCheckFailed: () => undefined,
     });
     await serving(
