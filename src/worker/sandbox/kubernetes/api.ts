@@ -38,6 +38,7 @@ export interface KubernetesCall<T> {
 export interface KubernetesApi {
   /** @throws KubernetesError when it refuses; other errors when it cannot be asked, or answers something else */
   call<T>(call: KubernetesCall<T>): Promise<T>;
+  /** Idempotent. */
   close(): Promise<void>;
 }
 
@@ -75,6 +76,7 @@ export async function openKubernetesApi(options: {
     return token.text;
   };
   await currentToken();
+  let closing: Promise<void> | undefined;
 
   return {
     async call({ method = 'GET', path, body, contentType = 'application/json', answer }) {
@@ -92,7 +94,7 @@ export async function openKubernetesApi(options: {
       if (response.statusCode >= 300) throw new KubernetesError(response.statusCode, messageOf(text));
       return answer.parse(JSON.parse(text));
     },
-    close: () => agent.close(),
+    close: () => (closing ??= agent.close()),
   };
 }
 
