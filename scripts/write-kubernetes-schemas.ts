@@ -16,6 +16,7 @@ const KINDS: readonly string[] = [
   'v1 LimitRange',
   'v1 Namespace',
   'v1 ResourceQuota',
+  'v1 Secret',
   'v1 Service',
   'v1 ServiceAccount',
   'admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy',
@@ -29,6 +30,8 @@ const KINDS: readonly string[] = [
   'networking.k8s.io/v1 NetworkPolicy',
   'node.k8s.io/v1 RuntimeClass',
   'policy/v1 PodDisruptionBudget',
+  'rbac.authorization.k8s.io/v1 ClusterRole',
+  'rbac.authorization.k8s.io/v1 ClusterRoleBinding',
   'rbac.authorization.k8s.io/v1 Role',
   'rbac.authorization.k8s.io/v1 RoleBinding',
 ];
@@ -53,6 +56,11 @@ const CUSTOM: readonly (readonly [module: string, file: string, version: string]
   [
     'github.com/prometheus-operator/prometheus-operator@v0.85.0',
     'example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml',
+    'v1',
+  ],
+  [
+    'github.com/prometheus-operator/prometheus-operator@v0.85.0',
+    'example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml',
     'v1',
   ],
   ['github.com/kedacore/keda/v2@v2.21.0', 'config/crd/bases/keda.sh_scaledobjects.yaml', 'v1alpha1'],

@@ -127,6 +127,23 @@ spec:
     expect(found).toEqual(['staging-millrace-api', 'staging-millrace-worker']);
   });
 
+  it('monitoring brings rules, and a dashboard in each ConfigMap that Grafana’s sidecar looks for', async () => {
+    const rendered = await everything;
+    expect(rendered.all.filter(({ kind }) => kind === 'PrometheusRule')).toHaveLength(1);
+    const dashboards = rendered
+      .of('ConfigMap')
+      .filter(({ metadata }) => metadata.labels?.['grafana_dashboard'] === '1');
+    expect(dashboards.map(({ metadata }) => metadata.name).sort()).toEqual(
+      ['database', 'executions', 'ingest', 'overview', 'sandboxes', 'tenants'].map(
+        (name) => `staging-millrace-dashboard-${name}`,
+      ),
+    );
+    const models = dashboards.flatMap(({ data }) =>
+      Object.values(data).map((text) => JSON.parse(text) as { readonly uid: string }),
+    );
+    expect(new Set(models.map(({ uid }) => uid)).size).toBe(dashboards.length);
+  });
+
   it('nodeport opens 30080, and gke-sandbox changes the handler alone', async () => {
     const rendered = await everything;
     const { spec } = rendered.one('Service', 'staging-millrace-api-nodeport');
@@ -143,8 +160,12 @@ spec:
 
   it('give rights by verb and resource, to Prometheus alone', async () => {
     const rendered = await everything;
-    expect(rendered.of('ClusterRole')).toEqual([]);
-    expect(rendered.of('Role').map(({ metadata, rules }) => [metadata.name, rules])).toEqual([
+    const before = await renderEnvironment('staging');
+    const isAdded = ({ metadata }: { readonly metadata: { readonly name: string } }): boolean =>
+      ![...before.of('Role'), ...before.of('RoleBinding')].some((one) => one.metadata.name === metadata.name);
+    expect(rendered.of('ClusterRole')).toEqual(before.of('ClusterRole'));
+    const roles = rendered.of('Role').filter(isAdded);
+    expect(roles.map(({ metadata, rules }) => [metadata.name, rules])).toEqual([
       [
         'staging-millrace-prometheus',
         [
@@ -153,7 +174,8 @@ spec:
         ],
       ],
     ]);
-    expect(rendered.one('RoleBinding').roleRef.name).toBe('staging-millrace-prometheus');
+    const bindings = rendered.of('RoleBinding').filter(isAdded);
+    expect(bindings.map(({ roleRef }) => roleRef.name)).toEqual(['staging-millrace-prometheus']);
   });
 });
 
@@ -164,6 +186,7 @@ describe('a rollout', () => {
       images: [
         `millrace/api=registry.test/api@${digest('a')}`,
         `millrace/worker=registry.test/worker@${digest('b')}`,
+        `millrace/runner=registry.test/runner@${digest('c')}`,
       ],
     });
     const images = workloadsOf(rendered).map(({ metadata, spec }) => [
@@ -173,6 +196,11 @@ describe('a rollout', () => {
     expect(images).toEqual([
       ['prod-millrace-api', `registry.test/api@${digest('a')}`],
       ['prod-millrace-worker', `registry.test/worker@${digest('b')}`],
+      ...['runner-warm-pool', 'runner-warm-pool-python'].map((name) => [
+        name,
+        `registry.test/runner@${digest('c')}`,
+        `registry.test/runner@${digest('c')}`,
+      ]),
       ['prod-millrace-migrate', `registry.test/api@${digest('a')}`],
     ]);
   });

@@ -7,6 +7,7 @@ import { checkProduction } from '../../src/core/config/production.ts';
 import { workerKeys } from '../../src/core/config/worker-keys.ts';
 import { createAdminHandler } from '../../src/core/telemetry/admin-handler.ts';
 import {
+  configurationOf,
   ENVIRONMENTS,
   PREFIX,
   renderEnvironment,
@@ -22,6 +23,12 @@ const SECRET: Readonly<Record<string, string>> = {
   'redis-url': 'rediss://:secret@redis.example:6379',
   'jwt-secret': '0b6be2f5c5a6b7d1e9f8a3c4d2e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3',
   'encryption-key': '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
+};
+/** What a pod learns of itself. */
+const FIELDS: Readonly<Record<string, string>> = {
+  'metadata.name': 'dev-millrace-worker-5d8c7b9f6-x2x7q',
+  'metadata.namespace': 'millrace-dev',
+  'status.podIP': '10.244.0.12',
 };
 const SECRETS_FOLDER = '/etc/millrace/secrets/';
 const variableOf = (key: string): string => key.toUpperCase().replaceAll('-', '_');
@@ -45,6 +52,7 @@ function environmentOf(rendered: Rendered, { spec }: Workload): Readonly<Record<
         expect(valueFrom.secretKeyRef.optional).toBe(true);
         return [];
       }
+      if (valueFrom?.fieldRef !== undefined) return [[name, FIELDS[valueFrom.fieldRef.fieldPath]!]];
       if (!name.endsWith('_FILE')) return [[name, value!]];
       const item = items.find(({ path }) => `${SECRETS_FOLDER}${path}` === value);
       return [[name.slice(0, -'_FILE'.length), SECRET[item!.key]!]];
@@ -60,7 +68,7 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
   const rendering = renderEnvironment(environment);
 
   it('has in its ConfigMap only keys that a process reads, and no secret', async () => {
-    for (const key of Object.keys((await rendering).one('ConfigMap').data)) {
+    for (const key of Object.keys(configurationOf(await rendering).data)) {
       const known = { ...apiKeys, ...workerKeys } as ConfigKeys;
       expect.soft(key).toMatch(/^[a-z]+(-[a-z]+)*$/);
       expect.soft(known[variableOf(key)]?.secret, key).toBe(false);
@@ -75,7 +83,7 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
       const given = env!.flatMap(({ name, valueFrom }) =>
         valueFrom?.configMapKeyRef ? [`${valueFrom.configMapKeyRef.key} ${name}`] : [],
       );
-      const read = Object.keys(rendered.one('ConfigMap').data).filter((key) =>
+      const read = Object.keys(configurationOf(rendered).data).filter((key) =>
         Object.hasOwn(KEYS[process], variableOf(key)),
       );
       expect(given.sort()).toEqual(read.map((key) => `${key} ${variableOf(key)}`).sort());
@@ -108,7 +116,7 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
     const rendered = await rendering;
     for (const [process, byPort, probed] of [
       ['api', { http: 'API_PORT', admin: 'API_ADMIN_PORT' }, 'admin'],
-      ['worker', { metrics: 'WORKER_PORT' }, 'metrics'],
+      ['worker', { metrics: 'WORKER_PORT', gateway: 'GATEWAY_PORT' }, 'metrics'],
     ] as const) {
       const workload = deployment(rendered, environment, process);
       const [container] = workload.spec.template.spec.containers;
@@ -141,7 +149,7 @@ describe.each(ENVIRONMENTS)('the configuration of %s', (environment) => {
 
   it('is reached under the hosts that it says in its URLs', async () => {
     const rendered = await rendering;
-    const { data } = rendered.one('ConfigMap');
+    const { data } = configurationOf(rendered);
     for (const [name, key] of [
       ['millrace-api', 'public-url'],
       ['millrace-webhooks', 'public-hooks-url'],
@@ -181,7 +189,7 @@ describe('the environments', () => {
   it('differ in their own ways', async () => {
     const values = await Promise.all(
       ENVIRONMENTS.map(async (environment) => {
-        const { data } = (await renderEnvironment(environment)).one('ConfigMap');
+        const { data } = configurationOf(await renderEnvironment(environment));
         return [data['environment'], data['log-level'], data['worker-concurrency']].join(' ');
       }),
     );

@@ -66,7 +66,7 @@ describe('the images', () => {
         return /millrace\/(\w+):/.exec(image)![1]!;
       }),
     );
-    expect(images.sort()).toEqual(['api', 'api', 'worker']);
+    expect(images.sort()).toEqual(['api', 'api', 'runner', 'runner', 'runner', 'runner', 'worker']);
   });
 
   it('are built from sources alone', async () => {

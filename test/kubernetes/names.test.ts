@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
+  configurationOf,
   ENVIRONMENTS,
   MANIFESTS,
   matches,
@@ -48,7 +49,7 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
       expect(rendered.one('Service', `${prefix}-millrace-${name}`).metadata.namespace).toBe(platform);
     }
     expect(rendered.one('Job').metadata.name).toBe(`${prefix}-millrace-migrate`);
-    expect(rendered.one('ConfigMap').metadata.name).toMatch(
+    expect(configurationOf(rendered).metadata.name).toMatch(
       new RegExp(`^${prefix}-millrace-config-[a-z0-9]{10}$`),
     );
     expect(rendered.one('RuntimeClass').metadata.name).toBe('gvisor');
@@ -58,6 +59,8 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     const clusterScoped = new Set([
       'Namespace',
       'RuntimeClass',
+      'ClusterRole',
+      'ClusterRoleBinding',
       'ValidatingAdmissionPolicy',
       'ValidatingAdmissionPolicyBinding',
     ]);
@@ -107,6 +110,7 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
       'app.kubernetes.io/name',
       'k8s-app',
       'kubernetes.io/metadata.name',
+      'millrace.dev/pool',
     ]);
   });
 
@@ -121,7 +125,8 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     const rendered = await rendering;
     for (const { metadata, spec } of rendered.of('Service')) {
       const targets = selected(rendered, metadata.namespace, { matchLabels: spec.selector });
-      expect(namesOf(targets), metadata.name).toEqual([metadata.name]);
+      const name = metadata.name.replace(/-gateway$/, '-worker');
+      expect(namesOf(targets), metadata.name).toEqual([name]);
       const ports = targets[0]!.spec.template.spec.containers.flatMap((container) => container.ports ?? []);
       for (const { targetPort } of spec.ports) expect(ports.map(({ name }) => name)).toContain(targetPort);
     }
@@ -134,8 +139,6 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
   it('protects with each policy pods that are there', async () => {
     const rendered = await rendering;
     for (const { metadata, spec } of rendered.of('NetworkPolicy')) {
-      // Nothing runs there yet; it is the wall for what will.
-      if (metadata.namespace === runners) continue;
       const found = selected(rendered, metadata.namespace, spec.podSelector);
       expect.soft(found.length, metadata.name).toBeGreaterThan(0);
     }
@@ -146,6 +149,10 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     for (const { metadata, spec } of rendered.of('PodDisruptionBudget')) {
       const [target, ...others] = selected(rendered, metadata.namespace, spec.selector);
       expect(others).toEqual([]);
+      if (spec.minAvailable === undefined) {
+        expect(spec.maxUnavailable, metadata.name).toBe('50%');
+        continue;
+      }
       const scaler = rendered
         .of('HorizontalPodAutoscaler')
         .find(({ spec: { scaleTargetRef } }) => scaleTargetRef.name === target!.metadata.name);
@@ -166,6 +173,7 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     const quotas = rendered.of('ResourceQuota').filter(({ metadata }) => metadata.namespace === platform);
     const sums = { 'requests.cpu': 0, 'limits.cpu': 0, 'requests.memory': 0, 'limits.memory': 0, pods: 0 };
     for (const { metadata, spec } of workloadsOf(rendered)) {
+      if (metadata.namespace !== platform) continue;
       const scaler = rendered
         .of('HorizontalPodAutoscaler')
         .find((one) => one.spec.scaleTargetRef.name === metadata.name);
@@ -231,15 +239,13 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
     }
   });
 
-  it('gives nobody a right at the API server', async () => {
-    const rights = (await rendering).all.filter(({ kind }) => kind.includes('Role'));
-    expect(rights).toEqual([]);
-  });
-
-  it('makes no Secret, and gives no secret a value', async () => {
-    const { all, text } = await rendering;
-    expect(all.filter(({ kind }) => kind === 'Secret')).toEqual([]);
-    expect(text).not.toMatch(/change-?me|replace[-_ ]?(me|with)|placeholder|postgres(ql)?:\/\//i);
+  it('makes no Secret but the empty one that workers fill, and gives no secret a value', async () => {
+    const rendered = await rendering;
+    const secret = rendered.one('Secret');
+    expect(secret.metadata).toMatchObject({ name: `${prefix}-millrace-gateway`, namespace: platform });
+    expect(secret).not.toHaveProperty('data');
+    expect(secret).not.toHaveProperty('stringData');
+    expect(rendered.text).not.toMatch(/change-?me|replace[-_ ]?(me|with)|placeholder|postgres(ql)?:\/\//i);
   });
 
   it('names one Secret everywhere, with the prefix', async () => {
@@ -284,8 +290,10 @@ describe('the sizes of the environments', () => {
 
   it('production keeps two of each while nodes are drained, and names images by digest', async () => {
     const production = await renderEnvironment('production');
-    const budgets = production.of('PodDisruptionBudget').map(({ spec }) => spec.minAvailable);
-    expect(budgets).toEqual([2, 2]);
+    const budgets = production
+      .of('PodDisruptionBudget')
+      .map(({ spec }) => spec.minAvailable ?? spec.maxUnavailable);
+    expect(budgets).toEqual([2, 2, '50%', '50%']);
     for (const { spec } of workloadsOf(production)) {
       for (const { image } of spec.template.spec.containers) expect(image).toMatch(/@sha256:[0-9a-f]{64}$/);
     }

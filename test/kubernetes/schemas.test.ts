@@ -113,8 +113,6 @@ async function findings(text: string): Promise<readonly string[]> {
     .sort();
 }
 
-/** The policy holds before there is a pod. */
-const noRunnerYet = (prefix: string): string => `${prefix}-runner-default-deny: networkpolicy-targets-pod`;
 /** The official images have a user of their own below 10000, and one of each is enough at a desk. */
 const single = (name: string): readonly string[] => [
   `${name}: container-security-context-user-group-id`,
@@ -124,12 +122,11 @@ const single = (name: string): readonly string[] => [
 
 describe('kube-score', () => {
   it.each([
-    ['production', [noRunnerYet('prod')]],
-    ['staging', [noRunnerYet('staging')]],
+    ['production', []],
+    ['staging', []],
     [
       'development',
       [
-        noRunnerYet('dev'),
         ...['dev-millrace-api', 'dev-millrace-worker'].flatMap((name) => [
           `${name}: deployment-has-poddisruptionbudget`,
           `${name}: deployment-replicas`,

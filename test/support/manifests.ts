@@ -37,6 +37,7 @@ export interface EnvironmentVariable {
   readonly valueFrom?: {
     readonly configMapKeyRef?: { readonly name: string; readonly key: string };
     readonly secretKeyRef?: { readonly name: string; readonly key: string; readonly optional?: boolean };
+    readonly fieldRef?: { readonly fieldPath: string };
   };
 }
 
@@ -77,6 +78,8 @@ export interface PodSpec {
       readonly secretName: string;
       readonly items?: readonly { readonly key: string; readonly path: string }[];
     };
+    readonly configMap?: { readonly name: string };
+    readonly projected?: { readonly sources: readonly Readonly<Record<string, unknown>>[] };
   }[];
 }
 
@@ -150,7 +153,11 @@ export interface Kinds {
     };
   };
   readonly PodDisruptionBudget: Manifest & {
-    readonly spec: { readonly minAvailable: number; readonly selector: LabelSelector };
+    readonly spec: {
+      readonly minAvailable?: number;
+      readonly maxUnavailable?: string;
+      readonly selector: LabelSelector;
+    };
   };
   readonly Ingress: Manifest & {
     readonly spec: {
@@ -179,10 +186,21 @@ export interface Kinds {
   readonly Namespace: Manifest;
   readonly ResourceQuota: Manifest & { readonly spec: { readonly hard: Labels } };
   readonly Role: Manifest & {
-    readonly rules: readonly Readonly<Record<'apiGroups' | 'resources' | 'verbs', readonly string[]>>[];
+    readonly rules: readonly (Readonly<Record<'apiGroups' | 'resources' | 'verbs', readonly string[]>> & {
+      readonly resourceNames?: readonly string[];
+    })[];
   };
   readonly ClusterRole: Kinds['Role'];
-  readonly RoleBinding: Manifest & { readonly roleRef: { readonly name: string } };
+  readonly RoleBinding: Manifest & {
+    readonly roleRef: { readonly kind: string; readonly name: string };
+    readonly subjects: readonly {
+      readonly kind: string;
+      readonly name: string;
+      readonly namespace?: string;
+    }[];
+  };
+  readonly ClusterRoleBinding: Kinds['RoleBinding'];
+  readonly Secret: Manifest & { readonly data?: unknown; readonly stringData?: unknown };
   readonly ServiceAccount: Manifest & { readonly automountServiceAccountToken?: boolean };
   readonly RuntimeClass: Manifest & { readonly handler: string; readonly scheduling?: unknown };
   readonly ValidatingAdmissionPolicy: Manifest & {
@@ -249,6 +267,15 @@ export interface Rendered {
   one<K extends keyof Kinds>(kind: K, name?: string): Kinds[K];
 }
 
+/** What API and workers are configured with. */
+export function configurationOf(rendered: Rendered): Kinds['ConfigMap'] {
+  const [configuration, ...others] = rendered
+    .of('ConfigMap')
+    .filter(({ metadata }) => metadata.name.includes('millrace-config'));
+  if (configuration === undefined || others.length > 0) throw new Error('one configuration was expected');
+  return configuration;
+}
+
 /** Everything that makes pods. */
 export const workloadsOf = (rendered: Rendered): readonly Workload[] =>
   (['Deployment', 'StatefulSet', 'DaemonSet', 'Job'] as const).flatMap((kind) => rendered.of(kind));
@@ -286,6 +313,8 @@ export function renderEnvironment(environment: Environment): Promise<Rendered> {
 export interface Additions {
   /** Components for the namespace of the platform. */
   readonly platform?: readonly string[];
+  /** Components for the namespace of runners. */
+  readonly runners?: readonly string[];
   /** Components for what all environments share. */
   readonly cluster?: readonly string[];
   /** What a rollout sets, as `kustomize edit set image` takes it. */
@@ -323,6 +352,11 @@ export async function extendOverlay(
     platform,
     'components',
     (additions.platform ?? []).map((name) => `../../../components/${name}`),
+  );
+  await extend(
+    join(overlay, 'runners'),
+    'components',
+    (additions.runners ?? []).map((name) => `../../../components/${name}`),
   );
   await extend(platform, 'resources', Object.keys(additions.resources ?? {}));
   for (const [file, text] of Object.entries(additions.resources ?? {})) {
@@ -365,6 +399,7 @@ async function extend(
 export const renderEverything = (): Promise<Rendered> =>
   renderWith('staging', {
     platform: ['external-secrets', 'external-secrets/aws', 'gateway-api', 'keda', 'monitoring', 'nodeport'],
+    runners: ['prepull'],
     cluster: ['gke-sandbox', 'gvisor-installer'],
   });
 
