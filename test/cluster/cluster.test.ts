@@ -5,6 +5,7 @@ import { describeDevelopment } from './parts/development.ts';
 import { describeEnvironments } from './parts/environments.ts';
 import { describePolicies } from './parts/policies.ts';
 import { describeRollouts } from './parts/rollouts.ts';
+import { describeSandboxes } from './parts/sandboxes.ts';
 import { describeWalls } from './parts/walls.ts';
 
 const cluster = inject('cluster');
@@ -28,6 +29,7 @@ describeDevelopment(part);
 describeWalls(part);
 describePolicies(part);
 describeEnvironments(part);
+describeSandboxes(part);
 describeRollouts(part);
 
 afterAll(async () => {
