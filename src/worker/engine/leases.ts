@@ -105,9 +105,10 @@ export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
     },
     letGo: (executionId) => void holders.delete(executionId),
     oldestAgeMs() {
-      let oldestMs = monotonicMs();
+      const nowMs = monotonicMs();
+      let oldestMs = nowMs;
       for (const { claimedAtMs } of holders.values()) oldestMs = Math.min(oldestMs, claimedAtMs);
-      return monotonicMs() - oldestMs;
+      return nowMs - oldestMs;
     },
     monotonicMs,
     start() {
