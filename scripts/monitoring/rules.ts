@@ -30,12 +30,14 @@ export interface RuleOptions {
 
 export const RUNBOOKS = 'https://docs.millrace.example/runbooks';
 
+export const sloGroup = (slo: string): string => `millrace-slo-${slo.replaceAll('_', '-')}`;
+
 /** All rules, as groups of a rule file of Prometheus and as `spec` of a PrometheusRule. */
 export function ruleGroups(options: RuleOptions = {}): readonly RuleGroup[] {
   const d = durations(options.shortenedBy);
   return [
     ...SLOS.map((slo) => ({
-      name: `millrace-slo-${slo.id.replaceAll('_', '-')}`,
+      name: sloGroup(slo.id),
       rules: WINDOWS.map((window) => ({
         record: ratioRecord(d(window)),
         labels: { slo: slo.id },

@@ -1,14 +1,21 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { stringify } from 'yaml';
 import { ALERTS, type Alert } from '../../scripts/monitoring/alerts.ts';
-import { ruleGroups, RUNBOOKS } from '../../scripts/monitoring/rules.ts';
+import { ruleGroups, RUNBOOKS, sloGroup } from '../../scripts/monitoring/rules.ts';
 import { ruleFile } from '../../scripts/write-monitoring.ts';
 import { promtool } from '../support/promtool.ts';
 import { CASES, type AlertKey, type Case } from './cases.ts';
 import { healthy, inNamespace, NAMESPACE } from './series.ts';
 
+// Days of samples take promtool a while on a busy machine.
+vi.setConfig({ testTimeout: 120_000 });
+
 const GROUPS = ruleGroups();
-const RULES = ruleFile(GROUPS);
+/** With the promise that a case is about, or all of them. */
+const groupsOf = ({ slo }: Case) =>
+  GROUPS.filter(
+    ({ name }) => slo === undefined || !name.startsWith('millrace-slo-') || name === sloGroup(slo),
+  );
 const keyOf = ({ name, severity }: Alert): AlertKey => `${name} ${severity}`;
 
 /** What fires at the end of a case, and nothing else does. */
@@ -32,11 +39,11 @@ async function check(one: Case, expected: Expected | undefined): Promise<void> {
     { labels: `{alertname="${expected.alert.name}", severity="${expected.alert.severity}"}`, value: 1 },
   ];
   const { ok, output } = await promtool(['test', 'rules', 'test.yaml'], {
-    'rules.yaml': RULES,
+    'rules.yaml': ruleFile(groupsOf(one)),
     'test.yaml': stringify({
       rule_files: ['rules.yaml'],
       evaluation_interval: `${minutes}m`,
-      group_eval_order: GROUPS.map(({ name }) => name),
+      group_eval_order: groupsOf(one).map(({ name }) => name),
       tests: [
         {
           interval: `${minutes}m`,
@@ -85,9 +92,9 @@ describe('the cases', () => {
   });
 });
 
-describe.concurrent('while all is well', () => {
+describe('while all is well', () => {
   it('nothing fires', async () => {
-    await check({ name: 'a day', samples: 288, minutes: 5, series: {} }, undefined);
+    await check({ name: 'a day', samples: 96, minutes: 15, series: {} }, undefined);
   });
 });
 
