@@ -8,18 +8,22 @@ import { parseWorkflow } from '../../src/core/definition/parse.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
 import { PROJECT_ROOT } from '../support/processes.ts';
+import { startSink, type Sink } from '../support/sink.ts';
 
 const run = promisify(execFile);
 const example = (file: string): Promise<string> => readFile(join(PROJECT_ROOT, 'examples', file), 'utf8');
 
 let database: TestDatabase;
 let platform: TestPlatform;
+let sink: Sink;
 beforeAll(async () => {
   database = await createTestDatabase();
-  platform = await startPlatform(database.url);
+  sink = await startSink();
+  platform = await startPlatform(database.url, { EGRESS_ALLOW_PRIVATE: new URL(sink.url).host });
 });
 afterAll(async () => {
   await platform.stop();
+  await sink.close();
   await database.drop();
 });
 
@@ -32,6 +36,7 @@ it('every example is a workflow without problems and warnings, with a README', a
     'github-push/workflow.yaml',
     'hello/workflow.yaml',
     'slugs/workflow.yaml',
+    'workflow-failing/workflow.yaml',
   ]);
   for (const file of files) {
     expect.soft(parseWorkflow(await example(file)), file).toMatchObject({ ok: true, warnings: [] });
@@ -108,5 +113,74 @@ describe('github-push', () => {
     const second = await send('--secret', SECRET, '--delivery', delivery);
 
     expect(second.answer).toEqual({ ...first.answer, duplicate: true });
+  });
+});
+
+describe('workflow-failing', () => {
+  let hook: string;
+  beforeAll(async () => {
+    await platform.call('PUT', '/api/v1/credentials/chat', {
+      type: 'bearer',
+      data: { token: 'the-bot', baseUrl: sink.url },
+    });
+    ({ hook } = await platform.deploy(await example('workflow-failing/workflow.yaml')));
+  });
+
+  const alertOf = async (
+    workflow: string,
+    ratio: string,
+    status = 'firing',
+    alertname = 'WorkflowFailing',
+  ) => {
+    const message = JSON.parse(await example('workflow-failing/alert.json'));
+    const [alert] = message.alerts;
+    return {
+      ...alert,
+      status,
+      labels: { ...alert.labels, alertname, workflow },
+      annotations: { ...alert.annotations, ratio },
+    };
+  };
+  const post = async (...alerts: readonly Awaited<ReturnType<typeof alertOf>>[]) => {
+    const { data } = await platform.post(hook, { version: '4', status: 'firing', alerts: [...alerts] });
+    return data.filtered === true ? data : platform.finished(data.executionId);
+  };
+
+  it('tells the owner of the workflow in the example, with the way to its runbook', async () => {
+    const { data } = await platform.post(hook, JSON.parse(await example('workflow-failing/alert.json')));
+
+    expect(await platform.finished(data.executionId)).toMatchObject({
+      state: 'succeeded',
+      output: { told: ['#shop'] },
+    });
+
+    const said = sink.entries.findLast(({ path }) => path === '/chat.postMessage');
+    expect(said?.headers).toMatchObject({ authorization: 'Bearer the-bot' });
+    const { channel, text } = JSON.parse(String(said?.body)) as {
+      readonly channel: string;
+      readonly text: string;
+    };
+    expect(channel).toBe('#shop');
+    expect(text).toContain('order-intake: 25% of the executions of order-intake failed within an hour.');
+    expect(text).toContain('/runbooks/WorkflowFailing.md');
+  });
+
+  it('keeps silent below the threshold of each owner, and has a default for all others', async () => {
+    expect(
+      await post(
+        await alertOf('order-intake', '0.019'),
+        await alertOf('order-intake', '0.02'),
+        await alertOf('nightly-import', '0.4'),
+        await alertOf('another', '0.1'),
+        await alertOf('another', '0.09'),
+        await alertOf('another', '0.9', 'resolved'),
+      ),
+    ).toMatchObject({ state: 'succeeded', output: { told: ['#shop', '#workflows'] } });
+  });
+
+  it('starts nothing for what is not its business', async () => {
+    expect(await post(await alertOf('order-intake', '0.5', 'firing', 'NoWorker'))).toMatchObject({
+      filtered: true,
+    });
   });
 });
