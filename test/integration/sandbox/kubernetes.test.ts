@@ -15,6 +15,7 @@ import {
 import { openSession } from '../../../src/worker/sandbox/session.ts';
 import type { Program } from '../../../src/worker/sandbox/types.ts';
 import { freePort } from '../../support/free-port.ts';
+import { makeTempDirectory } from '../../support/temp-directory.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { startPod, type LocalPod } from './kubernetes-support/pod.ts';
 
@@ -26,7 +27,7 @@ const TIMES = { workersMs: 100, certificatesMs: 100, sweepMs: 100, startMs: 20_0
 
 let cluster: FakeCluster;
 beforeEach(async () => {
-  cluster = await startFakeCluster();
+  cluster = await startFakeCluster(await makeTempDirectory());
   onTestFinished(() => cluster.close());
   cluster.put('/api/v1/namespaces/millrace/secrets/gateway', {});
   cluster.put(`/api/v1/namespaces/${RUNNERS}/configmaps/runner-gateway`, {});
@@ -204,7 +205,7 @@ test('a runner refuses a gateway whose certificate is not by an authority it kno
   const { address } = await startWorker('worker-a');
   const pod = await startPod('javascript', cluster.putRunner(RUNNERS, 'runner-1'));
   await mount(pod);
-  const other = await startFakeCluster();
+  const other = await startFakeCluster(await makeTempDirectory());
   onTestFinished(() => other.close());
   const { issueCertificate } = await import('../../../src/worker/sandbox/kubernetes/x509.ts');
   const foreign = issueCertificate('gateway.millrace.internal', Date.now(), 3_600_000);

@@ -5,7 +5,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { makeTempDirectory } from '../../../../test/support/temp-directory.ts';
 import { CLAIMED_LABEL, POOL_LABEL } from './names.ts';
 import { issueCertificate } from './x509.ts';
 
@@ -51,14 +50,17 @@ export interface FakeCluster {
 
 const TOKEN = 'the-workers-token';
 
-/** As much of an API server as a worker sees of one: objects with versions, JSON patches, preconditions, TokenReviews. */
-export async function startFakeCluster(): Promise<FakeCluster> {
+/**
+ * As much of an API server as a worker sees of one: objects with versions, JSON patches, preconditions, TokenReviews.
+ *
+ * @param folder gets what a worker's pod has mounted
+ */
+export async function startFakeCluster(folder: string): Promise<FakeCluster> {
   const objects = new Map<string, FakeObject>();
   const tokens = new Map<string, string>();
   const refusals = new Map<string, number>();
   const calls: string[] = [];
   let version = 0;
-  const folder = await makeTempDirectory();
   const issued = issueCertificate('localhost', Date.now(), 3_600_000);
   await writeFile(join(folder, 'ca.crt'), issued.authority);
   await writeFile(join(folder, 'token'), `${TOKEN}\n`);

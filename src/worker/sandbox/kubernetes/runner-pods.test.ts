@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { makeTempDirectory } from '../../../../test/support/temp-directory.ts';
 import { openKubernetesApi, type KubernetesApi } from './api.ts';
 import { claimedBy, startFakeCluster, type FakeCluster } from './fake-cluster.fixture.ts';
 import { createRunnerPods, type RunnerPods } from './runner-pods.ts';
@@ -10,7 +11,7 @@ let api: KubernetesApi;
 let pods: RunnerPods;
 
 beforeEach(async () => {
-  cluster = await startFakeCluster();
+  cluster = await startFakeCluster(await makeTempDirectory());
   api = await openKubernetesApi(cluster);
   pods = createRunnerPods({ api, namespace: NAMESPACE, worker: 'worker-a' });
 });

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { makeTempDirectory } from '../../../../test/support/temp-directory.ts';
 import { openKubernetesApi, type KubernetesApi } from './api.ts';
 import { trustedAuthorities } from './certificates.ts';
 import { startFakeCluster, type FakeCluster } from './fake-cluster.fixture.ts';
@@ -11,7 +12,7 @@ let api: KubernetesApi;
 let shared: SharedObjects;
 
 beforeEach(async () => {
-  cluster = await startFakeCluster();
+  cluster = await startFakeCluster(await makeTempDirectory());
   api = await openKubernetesApi(cluster);
   shared = createSharedObjects({
     api,
