@@ -260,7 +260,7 @@ describe('a failed execution', () => {
       env: {
         TRACING_ENABLED: 'true',
         TRACING_SAMPLE_RATE: '0',
-        OTEL_EXPORTER_ENDPOINT: jaeger.httpUrl,
+        OTEL_EXPORTER_ENDPOINT: `${jaeger.httpUrl}/v1/traces`,
         EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}`,
         MILLRACE_BOOTSTRAP_API_KEY: '',
       },
