@@ -81,7 +81,6 @@ const PRIVATE = [
   'fd00:ec2::254',
   'fe80::1',
   '::1',
-  '::ffff:10.0.0.1',
 ];
 
 const DENIED: readonly Row[] = [
