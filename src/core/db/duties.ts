@@ -49,5 +49,6 @@ export async function dutyResult(
       values: [name, maxAgeMs],
     }),
   );
-  return row?.result == null ? undefined : (JSON.parse(row.result) as JsonValue);
+  const result = row?.result ?? undefined;
+  return result === undefined ? undefined : (JSON.parse(result) as JsonValue);
 }
