@@ -39,7 +39,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   try {
     await kit.makeBaseImages();
     const images = await buildImages(kit, say);
-    await loadImages(kit, images);
+    if (isForeign) say('images are not loaded into the cluster of KUBECONFIG: its nodes need to have them');
+    else await loadImages(kit, images);
     project.provide('cluster', {
       access: kit.access,
       images,

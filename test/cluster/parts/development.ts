@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { expectNoDrift } from '../harness/drift.ts';
 import { forwarding } from '../harness/forward.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
 import { isReady, podsOf, settled, type List, type Pod } from '../harness/kubectl.ts';
@@ -104,13 +105,7 @@ export function describeDevelopment({ cluster, kubectl, report }: Part): void {
     });
 
     it('is not changed by being applied again', { timeout: 60_000 }, async () => {
-      const { code, stdout, stderr } = await dev.apply();
-      expect(code, stderr).toBe(0);
-      const lines = stdout.trim().split('\n');
-      expect(lines.filter((line) => !line.endsWith(' unchanged'))).toEqual([]);
-      expect(lines.length).toBeGreaterThan(20);
-      const diff = await kubectl.try(['diff', '--kustomize', dev.overlay]);
-      expect([diff.code, diff.stdout]).toEqual([0, '']);
+      await expectNoDrift(kubectl, dev);
     });
 
     it('takes little while nothing happens', { timeout: 180_000 }, async () => {

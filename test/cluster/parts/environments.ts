@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Environment } from '../../support/manifests.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { ensureKinds } from '../harness/crds.ts';
+import { expectNoDrift } from '../harness/drift.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
 import { podsOf, type Deployment, type List } from '../harness/kubectl.ts';
 import type { Part } from './part.ts';
@@ -39,12 +40,7 @@ export function describeEnvironments({ cluster, kubectl }: Part): void {
           // Some environments have nothing of a part.
           if (!stderr.includes('no objects passed to apply')) expect(code, `${part}: ${stderr}`).toBe(0);
         }
-        const { code, stdout, stderr } = await installation.apply();
-        expect(code, stderr).toBe(0);
-        const lines = stdout.trim().split('\n');
-        expect(lines.filter((line) => !line.endsWith(' unchanged'))).toEqual([]);
-        const diff = await kubectl.try(['diff', '--kustomize', installation.overlay]);
-        expect([diff.code, diff.stdout]).toEqual([0, '']);
+        await expectNoDrift(kubectl, installation);
       },
     );
 
