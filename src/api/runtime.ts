@@ -8,9 +8,10 @@ import { createDatabaseClock } from '../core/db/clock.ts';
 import { openDatabase, type Database, type DatabaseRole } from '../core/db/database.ts';
 import { createEndpointDirectory } from '../core/deliveries/endpoints.ts';
 import { createIngest } from '../core/deliveries/ingest.ts';
-import { appError, coerceError } from '../core/errors/app-error.ts';
+import { coerceError } from '../core/errors/app-error.ts';
 import { createExecutionWatcher } from '../core/executions/watch.ts';
 import { createFailpoints } from '../core/failpoints.ts';
+import { createClockCheck, createDatabaseCheck } from '../core/health/readiness.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
 import { composeOrClose, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
@@ -61,8 +62,6 @@ export interface ApiRuntime {
 const INGEST_CONNECTIONS = 4;
 const ACQUIRE_TIMEOUT_MS = 2000;
 const CLOCK_SYNC_MS = 10_000;
-/** Beyond this skew timestamps of signatures would be judged wrongly (FAULTS R30). */
-const MAX_CLOCK_SKEW_MS = 30_000;
 const STARTING = new Error('the API still starts');
 const NO_HINTS: HintPublisher = { publish: () => {}, healthy: () => false, close: async () => {} };
 
@@ -103,21 +102,15 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   const stopping = new AbortController();
   const storage = createStorageWait({ db, logger, signal: options.waitForDatabase });
   let isServing = false;
+  const checkDatabase = createDatabaseCheck(ingestDb);
   const admin = createAdminHandler({
     checks: {
       database: async () => {
         const waitingFor = storage.reason() ?? (isServing ? undefined : STARTING);
         if (waitingFor !== undefined) throw waitingFor;
-        await ingestDb.query('select 1');
-        return undefined;
+        return checkDatabase();
       },
-      clock: async () => {
-        const skewMs = Math.abs(clock.skewMs());
-        if (skewMs <= MAX_CLOCK_SKEW_MS) return undefined;
-        throw appError('database_unfit', {
-          args: [`This clock and the database's are ${Math.round(skewMs / 1000)} s apart; set both by NTP`],
-        });
-      },
+      clock: createClockCheck(clock),
     },
     isDraining: () => stopping.signal.aborted,
     metrics: metrics.registry,

@@ -7,6 +7,7 @@ import { createDatabaseClock } from '../core/db/clock.ts';
 import { openDatabase, type Database, type DatabaseOptions } from '../core/db/database.ts';
 import { createEgressClient } from '../core/egress/client.ts';
 import { createFailpoints } from '../core/failpoints.ts';
+import { createDatabaseCheck } from '../core/health/readiness.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { composeOrClose, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
@@ -109,13 +110,13 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
   });
   const storage = createStorageWait({ db, logger, signal: options.waitForDatabase });
   let state: 'starting' | 'running' | 'draining' = 'starting';
+  const checkDatabase = createDatabaseCheck(claimDb);
   const admin = createAdminHandler({
     checks: {
       database: async () => {
         const waitingFor = storage.reason() ?? (state === 'starting' ? STARTING : undefined);
         if (waitingFor !== undefined) throw waitingFor;
-        await claimDb.query('select 1');
-        return undefined;
+        return checkDatabase();
       },
       sandbox: sandboxes.check,
     },

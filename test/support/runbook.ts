@@ -53,4 +53,5 @@ function lineShape(line: string): string {
   return `[ \\t]*${shape.join('').replaceAll('\\s+.*', '.*').replaceAll('.*\\s+', '.*')}[ \\t]*`;
 }
 
-export const hasShape = (actual: string, shown: string): boolean => shapeOf(shown).test(`${actual.replaceAll('\r', '')}\n`);
+export const hasShape = (actual: string, shown: string): boolean =>
+  shapeOf(shown).test(`${actual.replaceAll('\r', '')}\n`);

@@ -8,6 +8,8 @@ import { refuse } from './finding.ts';
 
 /** Anybody may ask whether a process is ready; the database is asked no more often than this. */
 const KEEP_MS = 1000;
+/** One that takes longer hangs; whoever asks then asks anew. */
+const PATIENCE_MS = 2000;
 /** The schema changes with releases. */
 const SCHEMA_EVERY_MS = 30_000;
 
@@ -50,7 +52,7 @@ function shared(check: ReadinessCheck, keepMs: number, now: () => number): Readi
   let last: { readonly outcome: Promise<string | undefined>; endsAt: number } | undefined;
   return () => {
     if (last !== undefined && now() < last.endsAt) return last.outcome;
-    const run = { outcome: check(), endsAt: Infinity };
+    const run = { outcome: check(), endsAt: now() + PATIENCE_MS };
     const keep = (): void => void (run.endsAt = now() + keepMs);
     run.outcome.then(keep, keep);
     last = run;
