@@ -2,6 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { appError, errorCodeOf } from '../errors/app-error.ts';
+import { durabilityFindings, readDatabaseSettings, versionFinding } from '../health/database.ts';
+import { refuse } from '../health/finding.ts';
 import type { Queryable } from './database.ts';
 import { PARTITION_DAYS_AHEAD } from './partitions.ts';
 import { SQLSTATE } from './sqlstate.ts';
@@ -46,7 +48,7 @@ export async function migrate(url: string): Promise<readonly AppliedMigration[]>
   const client = new pg.Client({ connectionString: url, application_name: 'millrace migrate' });
   await client.connect();
   try {
-    await checkServerVersion(client);
+    refuse('database_unfit', [versionFinding(await readDatabaseSettings(client))]);
     await client.query(`
       create table if not exists schema_migration (
         version integer primary key, name text not null, breaking boolean not null, applied_at timestamptz not null default now()
@@ -124,19 +126,6 @@ export async function checkSchema(db: Queryable): Promise<void> {
   });
 }
 
-const OLDEST_SERVER = 150_000;
-
-async function checkServerVersion(db: Queryable): Promise<void> {
-  const { rows } = await db.query<{ server_version_num: string; server_version: string }>(
-    `select current_setting('server_version_num') as server_version_num, current_setting('server_version') as server_version`,
-  );
-  const row = rows[0]!; // a select without from returns one row
-  if (Number(row.server_version_num) >= OLDEST_SERVER) return;
-  throw appError('database_unfit', {
-    args: [`PostgreSQL ${row.server_version} is too old; 15 or newer is needed`],
-  });
-}
-
 /**
  * Refuses a database on which a 202 would not mean what it says (DESIGN section 4).
  *
@@ -144,23 +133,5 @@ async function checkServerVersion(db: Queryable): Promise<void> {
  *   `remote_apply`
  */
 export async function checkDatabase(db: Queryable): Promise<void> {
-  await checkServerVersion(db);
-  const { rows } = await db.query<{ fsync: string; synchronous_commit: string }>(
-    `select current_setting('fsync') as fsync, (select reset_val from pg_settings where name = 'synchronous_commit') as synchronous_commit`,
-  );
-  const { fsync, synchronous_commit: synchronousCommit } = rows[0]!; // a select without from returns one row
-  if (fsync !== 'on') {
-    throw appError('database_unfit', {
-      args: [
-        `fsync is ${fsync}: accepted webhooks would not survive a crash; set fsync = on in postgresql.conf`,
-      ],
-    });
-  }
-  if (synchronousCommit !== 'on' && synchronousCommit !== 'remote_apply') {
-    throw appError('database_unfit', {
-      args: [
-        `synchronous_commit is ${synchronousCommit}: accepted webhooks would not survive a crash; set it to on or remote_apply`,
-      ],
-    });
-  }
+  refuse('database_unfit', durabilityFindings(await readDatabaseSettings(db)));
 }

@@ -47,14 +47,17 @@ export async function readDatabaseSettings(db: Queryable): Promise<DatabaseSetti
   );
 }
 
+export const versionFinding = ({ version, versionNumber }: DatabaseSettings): Finding =>
+  versionNumber >= OLDEST_VERSION
+    ? ok('database.version', `PostgreSQL ${version}`)
+    : failure('database.version', `PostgreSQL ${version} is too old`, '15 or newer is needed');
+
 /** What a 202 depends on (DESIGN section 4): with an error here a process does not start, and is not ready. */
 export function durabilityFindings(settings: DatabaseSettings): readonly Finding[] {
-  const { version, fsync, synchronousCommit } = settings;
+  const { fsync, synchronousCommit } = settings;
   const lost = 'accepted webhooks would not survive a crash';
   return [
-    settings.versionNumber >= OLDEST_VERSION
-      ? ok('database.version', `PostgreSQL ${version}`)
-      : failure('database.version', `PostgreSQL ${version} is too old`, '15 or newer is needed'),
+    versionFinding(settings),
     fsync === 'on'
       ? ok('database.fsync', 'fsync is on')
       : failure('database.fsync', `fsync is ${fsync}: ${lost}`, 'set fsync = on in postgresql.conf'),
