@@ -94,7 +94,7 @@ describe('the import graph', () => {
 });
 
 describe('the sources', () => {
-  const isMain = (file: string): boolean => /^src\/(cli\/|[a-z]+\/main\.ts$)/.test(file);
+  const isMain = (file: string): boolean => /^src\/(cli\/|[a-z/]+\/main\.ts$)/.test(file);
 
   it('read the environment in main files and the command line alone', async () => {
     for (const file of (await sourceFiles()).filter(

@@ -77,7 +77,7 @@ function parseJson(text: string): unknown {
 const DRIVER_TIMEOUT_MS = 120_000;
 const PROGRAM = fileURLToPath(
   new URL(
-    `../../worker/sandbox/examine-driver${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`,
+    `../../worker/sandbox/examine/main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`,
     import.meta.url,
   ),
 );

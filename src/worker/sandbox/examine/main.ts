@@ -2,11 +2,11 @@
 // runs it where no worker can be asked; opening a driver tests it, and closing it leaves nothing behind.
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { commonKeys } from '../../core/config/keys.ts';
-import { loadConfig } from '../../core/config/load.ts';
-import { sandboxKeys } from '../../core/config/sandbox-keys.ts';
-import { createLogger } from '../../core/logger.ts';
-import { openSandboxDriver } from './open-driver.ts';
+import { commonKeys } from '../../../core/config/keys.ts';
+import { loadConfig } from '../../../core/config/load.ts';
+import { sandboxKeys } from '../../../core/config/sandbox-keys.ts';
+import { createLogger } from '../../../core/logger.ts';
+import { openSandboxDriver } from '../open-driver.ts';
 
 const config = loadConfig({ ENVIRONMENT: commonKeys.ENVIRONMENT, ...sandboxKeys }, process.env);
 const driver = await openSandboxDriver({
