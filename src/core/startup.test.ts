@@ -1,10 +1,16 @@
 import { expect, test } from 'vitest';
 import type { Database } from './db/database.ts';
 import { readMigrations } from './db/migrate.ts';
+import type { DatabaseSettings } from './health/database.ts';
 import { createLogger } from './logger.ts';
 import { createStorageWait, type StorageWaitOptions } from './startup.ts';
 
-const FIT = { server_version_num: '180000', server_version: '18.0', fsync: 'on', synchronous_commit: 'on' };
+const FIT: Partial<DatabaseSettings> = {
+  versionNumber: 180_000,
+  version: '18.0',
+  fsync: 'on',
+  synchronousCommit: 'on',
+};
 const migrations = await readMigrations();
 
 /** A database that fails with these, one after the other, and is fit then. */
