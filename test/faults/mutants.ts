@@ -1,4 +1,5 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PROJECT_ROOT } from '../support/processes.ts';
 import { runRow } from './harness/row.ts';
@@ -82,18 +83,20 @@ export async function runMutant(
   const group = GROUPS.find(({ rows }) => rows.some((row) => row.id === id));
   const row = group?.rows.find((one) => one.id === id);
   if (group === undefined || row === undefined) throw new Error(`There is no row ${id}.`);
-  // Below the project, where its packages are found.
-  const folder = await mkdtemp(join(PROJECT_ROOT, 'node_modules', '.mutant-'));
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-mutant-'));
   try {
-    await cp(join(PROJECT_ROOT, 'dist'), folder, { recursive: true });
-    const source = await readFile(join(folder, file), 'utf8');
+    const built = join(folder, 'dist');
+    await cp(join(PROJECT_ROOT, 'dist'), built, { recursive: true });
+    await cp(join(PROJECT_ROOT, 'package.json'), join(folder, 'package.json'));
+    await symlink(join(PROJECT_ROOT, 'node_modules'), join(folder, 'node_modules'));
+    const source = await readFile(join(built, file), 'utf8');
     if (source.split(from).length !== 2)
       throw new Error(`${file} does not have ${JSON.stringify(from)} once.`);
     await writeFile(
-      join(folder, file),
+      join(built, file),
       source.replace(from, () => to),
     );
-    const stage = await startStage({ ...group.stage, builtFolder: folder });
+    const stage = await startStage({ ...group.stage, builtFolder: built });
     onStage(stage);
     try {
       await runRow(row, stage);

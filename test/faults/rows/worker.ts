@@ -112,7 +112,9 @@ const insideStep: FaultRow = {
   },
 };
 
-const STEP_TWO_MS = 400;
+const STEP_TWO_MS = 300;
+const SLOW_PACE = 60;
+const USUAL_PACE = 200;
 
 const afterWrite: FaultRow = {
   id: 'R11',
@@ -120,11 +122,13 @@ const afterWrite: FaultRow = {
   during: '–',
   after: 'nothing re-runs; continues at the next step',
   closedBy: 'outcomes are committed before what depends on them, and a resume reads them',
-  async run({ stage, target }) {
+  async run({ stage, target, load }) {
     // Slow enough that executions stand behind their first step, which is recorded, whichever write is the last.
+    load.pace(SLOW_PACE);
     stage.ledger.delay(new RegExp(`^/${target.name}/two$`), STEP_TWO_MS);
     const { pid, diedAtMs } = await loseWorker(stage, 'journal.after-write@20');
     stage.ledger.delay(undefined, 0);
+    load.pace(USUAL_PACE);
     await endedUntil(stage, target, diedAtMs, TAKEN_OVER_WITHIN_MS);
     const { rows } = await stage.sql.query<{ id: string; done: string[]; later: number }>(
       `select e.id, array_agg(s.step_id) filter (where s.finished_at <= to_timestamp($2 / 1000.0)) as done,
