@@ -115,15 +115,17 @@ async function firing(): Promise<readonly Firing[]> {
       readonly annotations: Readonly<Record<string, string>>;
     }[];
   };
-  return alerts
-    .filter(({ state }) => state === 'firing')
-    // For the owners of workflows: what is posted here fails now and then, on purpose.
-    .filter(({ labels }) => labels['severity'] !== 'owner')
-    .map(({ labels, annotations }) => ({
-      name: labels['alertname']!,
-      severity: labels['severity']!,
-      runbook: annotations['runbook_url']!,
-    }));
+  return (
+    alerts
+      .filter(({ state }) => state === 'firing')
+      // For the owners of workflows: what is posted here fails now and then, on purpose.
+      .filter(({ labels }) => labels['severity'] !== 'owner')
+      .map(({ labels, annotations }) => ({
+        name: labels['alertname']!,
+        severity: labels['severity']!,
+        runbook: annotations['runbook_url']!,
+      }))
+  );
 }
 const sampleOf = async (expression: string): Promise<number | undefined> =>
   (await prometheus.query(expression))[0]?.value;
