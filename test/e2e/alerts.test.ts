@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { copyFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,11 +8,13 @@ import { ruleFile } from '../../scripts/write-monitoring.ts';
 import { cacheDirectory } from '../support/cache-directory.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { freePort } from '../support/free-port.ts';
-import { API_KEY, createApiClient, type ApiClient } from '../support/platform.ts';
+import { createApiClient, type ApiClient } from '../support/platform.ts';
+import { processEnvironment } from '../support/process-environment.ts';
 import { createProcesses, platformCommand, type TestProcess } from '../support/processes.ts';
 import { startPrometheus, type PrometheusServer } from '../support/prometheus-server.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
 import { sandboxProcesses } from '../support/sandbox-remains.ts';
+import { untilReady } from '../support/until-ready.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 /** Hours are minutes here, and minutes seconds. */
@@ -47,16 +48,8 @@ const startWorker = async (): Promise<void> => {
   worker = processes.start(platformCommand('worker', { built: true }), {
     env: { ...env, WORKER_PORT: String(ports.worker) },
   });
-  await isReady(ports.worker, worker);
+  await untilReady(worker, ports.worker, PATIENCE.timeoutMs);
 };
-const isReady = (port: number, started: TestProcess): Promise<unknown> =>
-  waitFor(
-    async () => {
-      if (started.hasExited()) throw new Error(started.output().slice(-3000));
-      return (await fetch(`http://127.0.0.1:${port}/health/ready`)).status === 200;
-    },
-    { timeoutMs: 90_000, what: 'a process to be ready' },
-  );
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'millrace-alerts-'));
@@ -67,14 +60,9 @@ beforeAll(async () => {
   const runsc = join(directory, 'runsc');
   if (canIsolate) await copyFile(join(cacheDirectory(), 'runsc'), runsc);
   env = {
+    ...processEnvironment(),
     DATABASE_URL: database.url,
     REDIS_URL: redis.url,
-    HINT_PREFIX: `test-${randomBytes(6).toString('hex')}`,
-    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
-    JWT_SECRET: randomBytes(32).toString('hex'),
-    MILLRACE_BOOTSTRAP_API_KEY: API_KEY,
-    LISTEN_HOST: '127.0.0.1',
-    DB_MAX_OPEN_CONNS: '10',
     WORKER_RUN_AS: 'root',
     SANDBOX_DRIVER: canIsolate ? 'gvisor' : 'none',
     SANDBOX_STATE_DIR: join(directory, 'state'),
@@ -85,7 +73,7 @@ beforeAll(async () => {
   const started = processes.start(platformCommand('api', { built: true }), {
     env: { ...env, API_PORT: String(ports.api) },
   });
-  await isReady(ports.api, started);
+  await untilReady(started, ports.api, PATIENCE.timeoutMs);
   await startWorker();
   api = createApiClient(`http://127.0.0.1:${ports.api}`);
   prometheus = await startPrometheus({

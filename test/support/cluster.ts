@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { API_KEY, createApiClient, type ApiClient } from './platform.ts';
+import { createApiClient, type ApiClient } from './platform.ts';
 import { freePort } from './free-port.ts';
 import { createProcesses, platformCommand, type TestProcess } from './processes.ts';
-import { waitFor } from './wait-for.ts';
+import { processEnvironment } from './process-environment.ts';
+import { untilReady } from './until-ready.ts';
 
 export interface Cluster extends ApiClient {
   readonly api: TestProcess;
@@ -24,34 +24,20 @@ export interface ClusterOptions {
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const processes = createProcesses();
   const environment = {
+    ...processEnvironment(),
     DATABASE_URL: options.databaseUrl,
     ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
-    HINT_PREFIX: `test-${randomBytes(6).toString('hex')}`,
-    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
-    JWT_SECRET: randomBytes(32).toString('hex'),
-    MILLRACE_BOOTSTRAP_API_KEY: API_KEY,
-    LISTEN_HOST: '127.0.0.1',
-    DB_MAX_OPEN_CONNS: '10',
     LOG_LEVEL: 'info',
     // Tests of code steps ask for one.
     SANDBOX_DRIVER: 'none',
     ...options.env,
-  };
-  const ready = async (started: TestProcess, port: number): Promise<void> => {
-    await waitFor(
-      async () => {
-        if (started.hasExited()) throw new Error(`the process ended:\n${started.output().slice(-3000)}`);
-        return (await fetch(`http://127.0.0.1:${port}/health/ready`)).status === 200;
-      },
-      { timeoutMs: 30_000, what: 'a process to be ready' },
-    );
   };
   const startApi = async () => {
     const port = await freePort();
     const started = processes.start(platformCommand('api', options), {
       env: { ...environment, API_PORT: String(port) },
     });
-    await ready(started, port);
+    await untilReady(started, port);
     return { process: started, client: createApiClient(`http://127.0.0.1:${port}`) };
   };
   try {
@@ -65,7 +51,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
         const worker = processes.start(platformCommand('worker', options), {
           env: { ...environment, WORKER_PORT: String(port) },
         });
-        await ready(worker, port);
+        await untilReady(worker, port);
         return worker;
       },
       stop: () => processes.killAll(),

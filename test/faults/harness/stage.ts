@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { migrate } from '../../../src/core/db/migrate.ts';
 import { freePort } from '../../support/free-port.ts';
-import { API_KEY, createApiClient, type ApiClient } from '../../support/platform.ts';
+import { createApiClient, type ApiClient } from '../../support/platform.ts';
+import { processEnvironment } from '../../support/process-environment.ts';
 import {
   createProcesses,
   platformCommand,
@@ -14,7 +14,7 @@ import {
 } from '../../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../../support/redis-server.ts';
 import { SECRET } from '../../support/signatures.ts';
-import { waitFor } from '../../support/wait-for.ts';
+import { untilReady } from '../../support/until-ready.ts';
 import { startEmbeddedServer, wireUp, type StagePostgres, type StartDatabase } from './database-server.ts';
 import { startLedger, type Ledger } from './ledger.ts';
 import { startToxiproxy, type Link, type Toxiproxy } from './toxiproxy.ts';
@@ -87,8 +87,6 @@ export interface StageOptions {
 
 /** What every process has; short leases, as the short run of the matrix wants. */
 const ENVIRONMENT = {
-  LISTEN_HOST: '127.0.0.1',
-  DB_MAX_OPEN_CONNS: '10',
   LOG_LEVEL: 'info',
   LEASE_MS: '6000',
   HEARTBEAT_MS: '1000',
@@ -155,11 +153,8 @@ async function compose(
   toClose.push(() => sql.end());
 
   const environment = {
+    ...processEnvironment(),
     ...ENVIRONMENT,
-    HINT_PREFIX: `faults-${randomBytes(6).toString('hex')}`,
-    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
-    JWT_SECRET: randomBytes(32).toString('hex'),
-    MILLRACE_BOOTSTRAP_API_KEY: API_KEY,
     EGRESS_ALLOW_PRIVATE: `127.0.0.1:${ledger.port}`,
     ...options.env,
   };
@@ -186,7 +181,7 @@ async function compose(
         },
       },
     );
-    if (isReady) await ready(started, port);
+    if (isReady) await untilReady(started, port);
     return { name: `${kind}-${started.pid}`, process: started, port, database, redis: toRedis };
   };
 
@@ -234,17 +229,6 @@ async function compose(
   };
   for (let i = 0; i < (options.workers ?? 2); i++) await stage.startWorker();
   return stage;
-}
-
-async function ready(started: TestProcess, port: number): Promise<void> {
-  await waitFor(
-    async () => {
-      if (started.hasExited()) return true;
-      return (await fetch(`http://127.0.0.1:${port}/health/ready`)).status === 200;
-    },
-    { timeoutMs: 30_000, what: 'a process to be ready' },
-  );
-  if (started.hasExited()) throw new Error(`the process ended:\n${started.output().slice(-3000)}`);
 }
 
 /** The secret that `createSender` signs with. */
