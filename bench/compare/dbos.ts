@@ -1,17 +1,14 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { freePort } from '../../test/support/free-port.ts';
-import { runClosedLoop } from '../load/run-load.ts';
 import type { Services } from '../platform/services.ts';
 import { installInto } from './npm-folder.ts';
 import { placeProgram } from './programs.ts';
-import { CONNECTIONS, toMeasured, WARM_UP, type Ended, type Measured, type System } from './system.ts';
+import { measureLoad, toMeasured, untilEndedBy, type Ended, type Measured, type System } from './system.ts';
 
 const VERSION = '5.3.0';
 /** As many as Millrace's API and worker have together by default. */
 const POOL_SIZE = 50;
 const READY_WITHIN_MS = 60_000;
-const DRAINED_WITHIN_MS = 300_000;
 
 /**
  * DBOS Transact (https://docs.dbos.dev/typescript/programming-guide): a library that keeps workflows in PostgreSQL. One
@@ -42,17 +39,9 @@ async function measure(services: Services, program: string, webhooks: number): P
   });
   try {
     await child.waitForOutput(/listening/, { timeoutMs: READY_WITHIN_MS });
-    const send = (amount: number) =>
-      runClosedLoop(services.processes, {
-        url: `http://127.0.0.1:${port}/`,
-        secret: 'unused',
-        connections: CONNECTIONS,
-        load: { amount },
-      });
-    await send(WARM_UP);
-    await untilEnded(sql, WARM_UP);
-    const load = await send(webhooks);
-    await untilEnded(sql, WARM_UP + load.accepted);
+    const load = await measureLoad(services, { url: `http://127.0.0.1:${port}/` }, webhooks, (count) =>
+      untilEnded(sql, count),
+    );
     const { rows } = await sql.query<Ended>(
       `select count(*)::int as count, (max(updated_at) - min(updated_at))::float8 / 1000 as seconds
        from dbos.workflow_status where created_at >= $1`,
@@ -67,18 +56,12 @@ async function measure(services: Services, program: string, webhooks: number): P
   }
 }
 
-async function untilEnded(sql: pg.Client, count: number): Promise<void> {
-  const deadline = Date.now() + DRAINED_WITHIN_MS;
-  for (;;) {
+const untilEnded = (sql: pg.Client, count: number): Promise<void> =>
+  untilEndedBy('DBOS', count, async () => {
     const { rows } = await sql.query<{ ended: number; failed: number }>(
       `select count(*) filter (where status = 'SUCCESS')::int as ended,
          count(*) filter (where status not in ('SUCCESS', 'PENDING', 'ENQUEUED'))::int as failed
        from dbos.workflow_status`,
     );
-    const { ended, failed } = rows[0]!; // an aggregate has a row
-    if (failed > 0) throw new Error(`${failed} workflows of DBOS failed`);
-    if (ended >= count) return;
-    if (Date.now() > deadline) throw new Error(`DBOS has ended ${ended} of ${count} workflows`);
-    await delay(200);
-  }
-}
+    return rows[0]!; // an aggregate has a row
+  });

@@ -1,9 +1,8 @@
-import { runClosedLoop } from '../load/run-load.ts';
 import { untilDrained } from '../measure/backlog.ts';
 import { requireAllSucceeded, requireRows } from '../measure/checks.ts';
 import { transformWorkflow } from '../measure/workflows.ts';
 import { withInstallation } from '../platform/installation.ts';
-import { CONNECTIONS, toMeasured, WARM_UP, type Ended, type System } from './system.ts';
+import { measureLoad, toMeasured, WARM_UP, type Ended, type System } from './system.ts';
 
 export const millrace: System = {
   name: 'Millrace',
@@ -11,17 +10,8 @@ export const millrace: System = {
     withInstallation(services, { env: {}, profileDirectory: undefined }, async (installation) => {
       const url = await installation.deploy(transformWorkflow());
       await installation.startWorker();
-      const send = (amount: number) =>
-        runClosedLoop(services.processes, {
-          url,
-          secret: installation.secret,
-          connections: CONNECTIONS,
-          load: { amount },
-        });
-      await send(WARM_UP);
-      await untilDrained(installation);
-      const load = await send(webhooks);
-      await untilDrained(installation);
+      const target = { url, secret: installation.secret };
+      const load = await measureLoad(services, target, webhooks, () => untilDrained(installation));
       await requireRows(installation, WARM_UP + load.accepted);
       await requireAllSucceeded(installation, WARM_UP + load.accepted, 3);
       const { rows } = await installation.db.query<Ended>(

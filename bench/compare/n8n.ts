@@ -1,16 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { freePort } from '../../test/support/free-port.ts';
 import type { TestProcess } from '../../test/support/processes.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
-import { runClosedLoop } from '../load/run-load.ts';
 import { makeBody } from '../load/signed-bodies.ts';
 import type { Services } from '../platform/services.ts';
 import { installInto } from './npm-folder.ts';
-import { CONNECTIONS, toMeasured, WARM_UP, type Ended, type Measured, type System } from './system.ts';
+import { measureLoad, toMeasured, untilEndedBy, type Ended, type Measured, type System } from './system.ts';
 
 /** The version that the project's figures are of. */
 const VERSION = '2.8.4';
@@ -20,7 +18,6 @@ const SCHEMA = 'n8n';
 const PATH = 'bench';
 const WORKFLOW_ID = 'benchbenchbench1';
 const READY_WITHIN_MS = 120_000;
-const DRAINED_WITHIN_MS = 300_000;
 
 /**
  * n8n in queue mode with PostgreSQL and Redis, as https://docs.n8n.io/hosting/scaling/queue-mode/ sets it up: one main
@@ -60,18 +57,10 @@ async function measure(services: Services, program: string, webhooks: number): P
     const worker = run('worker', '--concurrency=10');
     const url = `http://127.0.0.1:${port}/webhook/${PATH}`;
     await untilReady(url, [main, worker]);
-    const send = (amount: number) =>
-      runClosedLoop(services.processes, {
-        url,
-        secret: 'unused',
-        connections: CONNECTIONS,
-        load: { amount },
-        expectedStatus: 200,
-      });
-    await send(WARM_UP);
-    await untilEnded(sql, 1 + WARM_UP);
-    const load = await send(webhooks);
-    await untilEnded(sql, 1 + WARM_UP + load.accepted);
+    // One was sent to see whether it is ready.
+    const load = await measureLoad(services, { url, expectedStatus: 200 }, webhooks, (count) =>
+      untilEnded(sql, 1 + count),
+    );
     const { rows } = await sql.query<Ended>(
       `select count(*)::int as count, extract(epoch from max("stoppedAt") - min("stoppedAt"))::float8 as seconds
        from ${SCHEMA}.execution_entity where status = 'success' and "createdAt" >= to_timestamp($1 / 1000.0)`,
@@ -207,18 +196,12 @@ async function untilReady(url: string, processes: readonly TestProcess[]): Promi
 }
 
 /** Its bookkeeping of successes is written a little after the end of each. */
-async function untilEnded(sql: pg.Client, count: number): Promise<void> {
-  const deadline = Date.now() + DRAINED_WITHIN_MS;
-  for (;;) {
+const untilEnded = (sql: pg.Client, count: number): Promise<void> =>
+  untilEndedBy('n8n', count, async () => {
     const { rows } = await sql.query<{ ended: number; failed: number }>(
       `select count(*) filter (where status = 'success')::int as ended,
          count(*) filter (where status in ('error', 'crashed'))::int as failed
        from ${SCHEMA}.execution_entity`,
     );
-    const { ended, failed } = rows[0]!; // an aggregate has a row
-    if (failed > 0) throw new Error(`${failed} executions of n8n failed`);
-    if (ended >= count) return;
-    if (Date.now() > deadline) throw new Error(`n8n has ended ${ended} of ${count} executions`);
-    await delay(200);
-  }
-}
+    return rows[0]!; // an aggregate has a row
+  });

@@ -3,16 +3,14 @@ import { join } from 'node:path';
 import { freePort } from '../../test/support/free-port.ts';
 import type { TestProcess } from '../../test/support/processes.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
-import { runClosedLoop } from '../load/run-load.ts';
 import type { Services } from '../platform/services.ts';
 import { installInto } from './npm-folder.ts';
 import { placeProgram } from './programs.ts';
-import { CONNECTIONS, toMeasured, WARM_UP, type Measured, type System } from './system.ts';
+import { measureLoad, toMeasured, untilEndedBy, WARM_UP, type Measured, type System } from './system.ts';
 
 const SERVER_VERSION = '1.7.12';
 const SDK_VERSION = '1.17.2';
 const READY_WITHIN_MS = 60_000;
-const DRAINED_WITHIN_MS = 300_000;
 
 interface Places {
   readonly server: string;
@@ -49,18 +47,13 @@ async function measure(services: Services, places: Places, webhooks: number): Pr
   const started: TestProcess[] = [];
   try {
     const { ingress, count } = await start(services, places, started);
-    const send = (amount: number) =>
-      runClosedLoop(services.processes, {
-        url: `${ingress}/bench/run/send`,
-        secret: 'unused',
-        connections: CONNECTIONS,
-        load: { amount },
-      });
-    await untilEnded(count, (await send(WARM_UP)).accepted);
-    await fetch(count, { method: 'DELETE' });
-    const load = await send(webhooks);
-    const { firstMs, lastMs, count: ended } = await untilEnded(count, load.accepted);
-    return toMeasured(load, { count: ended, seconds: (lastMs - firstMs) / 1000 });
+    const target = { url: `${ingress}/bench/run/send` };
+    const load = await measureLoad(services, target, webhooks, (ended) => untilEnded(count, ended));
+    const measured = await countAfter(count, WARM_UP);
+    return toMeasured(load, {
+      count: measured.count,
+      seconds: (measured.lastMs - measured.firstMs) / 1000,
+    });
   } finally {
     for (const child of started) child.signalGroup('SIGKILL');
     await Promise.all(started.map((child) => child.exited));
@@ -124,11 +117,9 @@ interface Count {
   readonly lastMs: number;
 }
 
-const untilEnded = (url: string, wanted: number): Promise<Count> =>
-  waitFor(
-    async () => {
-      const seen = (await (await fetch(url)).json()) as Count;
-      return seen.count >= wanted && seen;
-    },
-    { timeoutMs: DRAINED_WITHIN_MS, intervalMs: 200, what: `Restate to end ${wanted} executions` },
-  );
+/** Of the executions after the first so many. */
+const countAfter = async (url: string, skipped: number): Promise<Count> =>
+  (await (await fetch(`${url}/?after=${skipped}`)).json()) as Count;
+
+const untilEnded = (url: string, wanted: number): Promise<void> =>
+  untilEndedBy('Restate', wanted, async () => ({ ended: (await countAfter(url, 0)).count, failed: 0 }));

@@ -4,7 +4,8 @@ import { createServer as createHttp2Server } from 'node:http2';
 import * as restate from '@restatedev/restate-sdk';
 import { pick, reckon, shape } from './steps.mjs';
 
-let ended = { count: 0, firstMs: 0, lastMs: 0 };
+/** When each ended. */
+const ends = [];
 
 const bench = restate.service({
   name: 'bench',
@@ -13,8 +14,7 @@ const bench = restate.service({
       const picked = await ctx.run('pick', () => pick(body));
       const reckoned = await ctx.run('reckon', () => reckon(picked));
       const shaped = await ctx.run('shape', () => shape(picked, reckoned));
-      const now = Date.now();
-      ended = { count: ended.count + 1, firstMs: ended.firstMs || now, lastMs: now };
+      ends.push(Date.now());
       return shaped;
     },
   },
@@ -25,6 +25,6 @@ createHttp2Server(restate.createEndpointHandler({ services: [bench] })).listen(
   '127.0.0.1',
 );
 createServer((request, response) => {
-  if (request.method === 'DELETE') ended = { count: 0, firstMs: 0, lastMs: 0 };
-  response.end(JSON.stringify(ended));
+  const later = ends.slice(Number(new URL(request.url, 'http://localhost').searchParams.get('after')));
+  response.end(JSON.stringify({ count: later.length, firstMs: later.at(0), lastMs: later.at(-1) }));
 }).listen(Number(process.env.COUNT_PORT), '127.0.0.1', () => console.log('listening'));
