@@ -3,11 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { imagesDirectoryOf } from '../../../src/worker/sandbox/images/place.ts';
+import { createImageStore } from '../../../src/worker/sandbox/images/store.ts';
+import { makeShellLayer } from '../../support/machine-image.ts';
+import { writeLayout } from '../../support/oci-layout.ts';
 import { createProcesses, NODE_FLAGS, type TestProcess } from '../../support/processes.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import {
   canIsolate,
   launcherOf,
+  machineCache,
   openDriver,
   standInOptions,
   startStandIn,
@@ -49,6 +54,15 @@ describe.runIf(canIsolate)('sandboxes whose worker is killed', { timeout: 60_000
     const worker = startWorker(3);
     const launcher = await launcherOfWorker(worker);
     expect((await tracesOf(stateDirectory, [launcher.id])).length).toBeGreaterThan(3);
+    worker.signal('SIGKILL');
+    await waitUntilNothingIsLeft([launcher.id]);
+    await waitFor(() => !isRunning(launcher.pid), { what: 'the launcher to end' });
+  });
+
+  it('are gone with it, containers of images too', async () => {
+    const worker = startWorker(2, await provideImage());
+    const launcher = await launcherOfWorker(worker);
+    expect((await tracesOf(stateDirectory, [launcher.id])).length).toBeGreaterThan(2);
     worker.signal('SIGKILL');
     await waitUntilNothingIsLeft([launcher.id]);
     await waitFor(() => !isRunning(launcher.pid), { what: 'the launcher to end' });
@@ -127,6 +141,19 @@ describe.runIf(canIsolate)('sandboxes whose worker is killed', { timeout: 60_000
     await waitUntilNothingIsLeft([launcher.id]);
   });
 });
+
+/** An image with a shell, unpacked; its id. */
+async function provideImage(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-test-'));
+  try {
+    const name = 'example.com/tools/sleeper:1';
+    await writeLayout(folder, [{ name, layers: [await makeShellLayer(['sh', 'sleep'])] }]);
+    const directory = imagesDirectoryOf(machineCache);
+    return (await createImageStore({ folder, directory, inUse: () => new Set() }).provide(name)).id;
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
 
 function isRunning(pid: number): boolean {
   try {
