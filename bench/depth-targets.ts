@@ -1,4 +1,4 @@
-import type { Figure } from './targets.ts';
+import type { Figure } from './figure.ts';
 
 /** What a worker costs behind 1,000,000 queued executions and beside 10,000,000 rows of history, against an empty database. */
 export const DEPTH_FIGURES = {

@@ -1,8 +1,9 @@
 import { format, resolveConfig } from 'prettier';
 import type { Machine } from './platform/machine.ts';
+import type { Figure, FigureRange } from './figure.ts';
 import { SANDBOX_FIGURES } from './sandbox-targets.ts';
 import { spreadOf, type Spread } from './statistics.ts';
-import { FIGURES, type Figure, type FigureName, type FigureRange } from './targets.ts';
+import { FIGURES, type FigureName } from './targets.ts';
 
 export type Measured = ReadonlyMap<FigureName, readonly number[]>;
 

@@ -1,4 +1,4 @@
-import type { Figure } from './targets.ts';
+import type { Figure } from './figure.ts';
 
 /**
  * Code steps in gVisor. `plain` names the figure of the same code with SANDBOX_DRIVER=process in the same run; `bare` is

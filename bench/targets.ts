@@ -1,4 +1,5 @@
 import { DEPTH_FIGURES } from './depth-targets.ts';
+import type { Figure } from './figure.ts';
 import { SANDBOX_FIGURES } from './sandbox-targets.ts';
 
 /** Every figure, and what it is held against (the release gates of the project). */
@@ -135,25 +136,3 @@ export const FIGURES = {
 } as const satisfies Readonly<Record<string, Figure>>;
 
 export type FigureName = keyof typeof FIGURES;
-
-export interface Figure {
-  readonly title: string;
-  readonly unit: '/s' | 'ms' | 'MB' | '%';
-  readonly target?:
-    | { readonly atLeast: number; readonly stretch?: number }
-    | { readonly atMost: number; readonly stretch?: number };
-  /** n8n 2.8.4 in queue mode on a machine like it. */
-  readonly n8n?: FigureRange;
-  /** The figure of the same work without isolation, in the same run. */
-  readonly plain?: string;
-  /** Shown beside the figure that names it, not by itself. */
-  readonly isComparison?: true;
-  /** The same without the platform around it. */
-  readonly bare?: FigureRange;
-}
-
-export interface FigureRange {
-  readonly from: number;
-  readonly to: number;
-  readonly note?: string;
-}
