@@ -5,7 +5,8 @@ import { VERSION } from '../core/version.ts';
 import { EXIT, type ExitCode } from './cli-error.ts';
 import { deploy } from './commands/deploy.ts';
 import { doctor, type DoctorOptions } from './commands/doctor.ts';
-import { listExecutions } from './commands/executions.ts';
+import { countExecutions, listExecutions } from './commands/executions.ts';
+import { showHealth } from './commands/health.ts';
 import { list } from './commands/list.ts';
 import { showLogs } from './commands/logs.ts';
 import { migrateDatabase } from './commands/migrate.ts';
@@ -79,6 +80,12 @@ export function createProgram(io: Io): (args: readonly string[]) => Promise<Exit
       exitCode = await doctor(io, globals(), options);
     });
   program
+    .command('health')
+    .description('ask the API and the worker of this machine, or container, whether they are ready')
+    .action(async () => {
+      exitCode = await showHealth(io, globals());
+    });
+  program
     .command('validate')
     .description('check workflows without deploying them')
     .argument('[files...]', 'workflow files, or folders with a workflow.yaml', ['workflow.yaml'])
@@ -127,9 +134,15 @@ export function createProgram(io: Io): (args: readonly string[]) => Promise<Exit
     .option('--workflow <name>', 'only those of this workflow')
     .addOption(new Option('--state <state>', 'only those in this state').choices([...EXECUTION_STATES]))
     .option('--limit <n>', 'how many', wholeNumber, 20)
+    .addOption(
+      new Option('--count-by <what>', 'count them instead').choices(['state']).conflicts(['state', 'limit']),
+    )
     .action(
-      withSession((session, options: { workflow?: string; state?: string; limit: number }) =>
-        listExecutions(session, options),
+      withSession(
+        (session, options: { workflow?: string; state?: string; limit: number; countBy?: 'state' }) =>
+          options.countBy === undefined
+            ? listExecutions(session, options)
+            : countExecutions(session, options),
       ),
     );
   program

@@ -55,6 +55,7 @@ const executionFields = {
 /** As a list shows it. */
 export const executionSummaryShape = z.looseObject(executionFields);
 export type ExecutionSummary = Readonly<z.output<typeof executionSummaryShape>>;
+export const executionCountsShape = z.looseObject({ counts: z.record(z.enum(EXECUTION_STATES), z.number()) });
 export const executionShape = z.looseObject({ ...executionFields, output: z.unknown() });
 export type Execution = Readonly<z.output<typeof executionShape>>;
 

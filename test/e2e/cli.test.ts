@@ -111,6 +111,14 @@ describe('a workflow’s life', () => {
     expect(
       (await cli('executions', '--workflow', 'add', '--state', 'failed')).stdout.split('\n'),
     ).toHaveLength(2);
+    expect((await cli('executions', '--workflow', 'add', '--count-by', 'state')).stdout).toMatch(
+      /^STATE +EXECUTIONS\n(\w+ +0\n)*succeeded +2\n(\w+ +0\n)*$/,
+    );
+    expect(await json('executions', '--workflow', 'add', '--count-by', 'state')).toMatchObject({
+      succeeded: 2,
+      failed: 0,
+    });
+    expect(await cli('executions', '--count-by', 'state', '--state', 'failed')).toMatchObject({ code: 2 });
     expect(await cli('logs', run.id)).toMatchObject({ code: 0 });
     expect(await cli('logs', 'add', '--tail', '5')).toMatchObject({ code: 0 });
 

@@ -1,7 +1,7 @@
 import { EXIT, type ExitCode } from '../cli-error.ts';
 import { formatSpan, formatTable } from '../output.ts';
 import type { Session } from '../session.ts';
-import { executionSummaryShape, pageOf, type ExecutionSummary } from '../shapes.ts';
+import { executionCountsShape, executionSummaryShape, pageOf, type ExecutionSummary } from '../shapes.ts';
 
 const PAGE_LIMIT = 100;
 const pageShape = pageOf(executionSummaryShape);
@@ -34,6 +34,23 @@ export async function listExecutions(
       { title: 'created', value: (row) => row.createdAt },
       { title: 'took', value: (row) => formatSpan(row.startedAt, row.finishedAt) },
       { title: 'error', value: (row) => row.error?.code },
+    ]),
+  );
+  return EXIT.ok;
+}
+
+/** `millrace executions --count-by state`: how many there are in each state, of all that are kept. */
+export async function countExecutions(
+  session: Session,
+  options: { readonly workflow?: string },
+): Promise<ExitCode> {
+  const { body } = await session.api.request(executionCountsShape, 'GET', '/executions/stats', {
+    query: { workflow: options.workflow },
+  });
+  session.show(body.counts, (counts) =>
+    formatTable(Object.entries(counts), [
+      { title: 'state', value: ([state]) => state },
+      { title: 'executions', value: ([, count]) => count },
     ]),
   );
   return EXIT.ok;
