@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { clientKeys } from '../../src/cli/config-keys.ts';
 import { apiKeys } from '../../src/core/config/api-keys.ts';
 import type { ConfigKeys } from '../../src/core/config/key.ts';
 import { databaseKeys } from '../../src/core/config/keys.ts';
@@ -60,7 +61,11 @@ function environmentOf(rendered: Rendered, { spec }: Workload): Readonly<Record<
   );
 }
 
-const KEYS: Readonly<Record<'api' | 'worker', ConfigKeys>> = { api: apiKeys, worker: workerKeys };
+/** The command line in the API's container reads two keys of its own. */
+const KEYS: Readonly<Record<'api' | 'worker', ConfigKeys>> = {
+  api: { ...clientKeys, ...apiKeys },
+  worker: workerKeys,
+};
 const deployment = (rendered: Rendered, environment: Environment, process: string): Workload =>
   rendered.one('Deployment', `${PREFIX[environment]}-millrace-${process}`);
 

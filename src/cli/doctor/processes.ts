@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Environment } from '../../core/config/load.ts';
@@ -90,6 +91,9 @@ export async function examineSandbox(
   wanted: { readonly driver: string; readonly environment: string },
 ): Promise<readonly Finding[]> {
   const line = readiness?.checks['sandbox']?.detail;
+  if (line === undefined && !existsSync(PROGRAM)) {
+    return [skipped('sandbox.driver', 'there is no worker here; ask where one is')];
+  }
   return [sandboxFinding(line === undefined ? await tryDriver(env) : readSandboxLine(line), wanted)];
 }
 
