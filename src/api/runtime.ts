@@ -145,7 +145,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   }, CLOCK_SYNC_MS);
   closers.add(() => clearInterval(syncTimer));
 
-  const cipher = createCipher({ current: config.ENCRYPTION_KEY });
+  const cipher = createCipher(config.ENCRYPTION_KEY);
   const credentials = createCredentialReader({ db: ingestDb, cipher });
   const endpoints = createEndpointDirectory({
     db: ingestDb,

@@ -10,6 +10,7 @@ import { showHealth } from './commands/health.ts';
 import { list } from './commands/list.ts';
 import { showLogs } from './commands/logs.ts';
 import { migrateDatabase } from './commands/migrate.ts';
+import { resealStoredCredentials } from './commands/reseal.ts';
 import { run } from './commands/run.ts';
 import { undeploy } from './commands/undeploy.ts';
 import { validate } from './commands/validate.ts';
@@ -65,6 +66,12 @@ export function createProgram(io: Io): (args: readonly string[]) => Promise<Exit
     .description('bring the database of DATABASE_URL to the schema of this release')
     .action(async () => {
       exitCode = await migrateDatabase(io, globals());
+    });
+  program
+    .command('reseal')
+    .description('seal all stored credentials with the first key of ENCRYPTION_KEY, while keys are rotated')
+    .action(async () => {
+      exitCode = await resealStoredCredentials(io, globals());
     });
   program
     .command('doctor')

@@ -145,7 +145,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
   closers.add(() => egress.close());
   const credentials = createCredentialReader({
     db,
-    cipher: createCipher({ current: config.ENCRYPTION_KEY }),
+    cipher: createCipher(config.ENCRYPTION_KEY),
   });
   const broker = createBroker({ egress, onRefusal: (reason) => metrics.egressRefusals.inc({ reason }) });
   const leases = createLeaseKeeper({

@@ -167,11 +167,11 @@ const SLO_CASES = {
   ...sloCases(
     'accept_latency',
     ({ total, good }) => ({
-      'millrace_http_request_duration_seconds_count{route="/hooks",status="202"}': total,
-      'millrace_http_request_duration_seconds_bucket{route="/hooks",status="202",le="0.25"}': good,
+      millrace_accept_duration_seconds_count: total,
+      'millrace_accept_duration_seconds_bucket{le="0.25"}': good,
     }),
     0.01,
-    (share) => `${share} of webhooks were answered after more than 250 ms ${IN}; 1 % may be`,
+    (share) => `${share} of webhooks were accepted after more than 250 ms ${IN}; 1 % may be`,
     ['16.67%', '4.167%'],
   ),
   ...sloCases(

@@ -49,7 +49,7 @@ async function violations(directory: string): Promise<{ modules: number; found: 
   };
 }
 
-describe('the import graph', () => {
+describe('the import graph', { timeout: 120_000 }, () => {
   it('keeps the directions of ARCHITECTURE.md', async () => {
     const { modules, found } = await violations(PROJECT_ROOT);
 

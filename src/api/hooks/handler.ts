@@ -34,7 +34,7 @@ export interface HooksDeps {
   readonly rateLimitPerTenant: number;
   readonly stopping: AbortSignal;
   readonly passFailpoint: PassFailpoint;
-  readonly metrics: Pick<Metrics, 'deliveries' | 'httpRequestDuration'>;
+  readonly metrics: Pick<Metrics, 'deliveries' | 'httpRequestDuration' | 'acceptDuration'>;
   readonly tracing: Tracing | undefined;
   readonly logger: Logger;
 }
@@ -89,7 +89,9 @@ export function createHooksHandler(deps: HooksDeps): HooksHandler {
       );
       endServerSpan(trace?.span, status);
     });
-    handle(deps, limits, req, res, trace).catch((raw: unknown) => refuse(deps, req, res, raw, trace));
+    handle(deps, limits, req, res, startedAtMs, trace).catch((raw: unknown) =>
+      refuse(deps, req, res, raw, trace),
+    );
   };
 }
 
@@ -124,6 +126,7 @@ async function handle(
   limits: Limits,
   req: IncomingMessage & { originalUrl?: string },
   res: ServerResponse,
+  startedAtMs: number,
   trace: Trace | undefined,
 ): Promise<void> {
   const url = req.originalUrl ?? req.url ?? '';
@@ -139,7 +142,7 @@ async function handle(
   shed(deps, limits, endpoint);
   const reserved = reserve(deps, limits, req);
   try {
-    await takeIn(deps, limits, endpoint, url, req, res, trace);
+    await takeIn(deps, limits, endpoint, url, req, res, startedAtMs, trace);
   } finally {
     limits.heldBytes -= reserved;
   }
@@ -164,6 +167,7 @@ async function takeIn(
   url: string,
   req: IncomingMessage,
   res: ServerResponse,
+  startedAtMs: number,
   trace: Trace | undefined,
 ): Promise<void> {
   const body = await readBody(req, { maxBytes: deps.maxBodyBytes });
@@ -179,7 +183,8 @@ async function takeIn(
   verifying?.end();
   trace?.span?.set({ 'delivery.id': deliveryId, 'workflow.id': endpoint.workflowId });
   const query = queryOf(url);
-  await answer(deps, limits, { endpoint, judgement, deliveryId, nowMs, query, body, req, res, trace });
+  const received = { endpoint, judgement, deliveryId, startedAtMs, nowMs, query, body, req, res, trace };
+  await answer(deps, limits, received);
 }
 
 /** Refuses before the body is read. */
@@ -199,6 +204,8 @@ interface Received {
   readonly endpoint: LiveEndpoint;
   readonly judgement: Judgement;
   readonly deliveryId: string;
+  /** By the monotonic clock. */
+  readonly startedAtMs: number;
   readonly nowMs: number;
   readonly query: string;
   readonly body: Buffer;
@@ -221,12 +228,12 @@ async function answer(deps: HooksDeps, limits: Limits, received: Received): Prom
       throw judgement.error;
     case 'filtered':
       await commit(deps, received, null);
-      deps.metrics.deliveries.inc({ outcome: 'filtered' });
+      noteAccepted(deps, received, 'filtered');
       answerJson(res, 202, { deliveryId, filtered: true });
       return;
     case 'accepted': {
       const outcome = await commit(deps, received, makeId(received.nowMs));
-      deps.metrics.deliveries.inc({ outcome: outcome.duplicate ? 'duplicate' : 'accepted' });
+      noteAccepted(deps, received, outcome.duplicate ? 'duplicate' : 'accepted');
       deps.passFailpoint('hooks.before-hint');
       if (!outcome.duplicate && outcome.executionId !== null) {
         const { executionId } = outcome;
@@ -240,6 +247,15 @@ async function answer(deps: HooksDeps, limits: Limits, received: Received): Prom
     default:
       judgement satisfies never;
   }
+}
+
+function noteAccepted(
+  deps: HooksDeps,
+  { startedAtMs }: Received,
+  outcome: 'accepted' | 'duplicate' | 'filtered',
+): void {
+  deps.metrics.deliveries.inc({ outcome });
+  deps.metrics.acceptDuration.observe((performance.now() - startedAtMs) / 1000);
 }
 
 /** Resolves only when PostgreSQL has confirmed the commit. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { apiKeys } from '../../core/config/api-keys.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { checkProduction } from '../../core/config/production.ts';
@@ -30,12 +31,15 @@ export async function examineInstallation(io: Io, plan: Plan): Promise<readonly 
   const api = examineConfiguration('api', apiKeys, complete, checkProduction);
   const worker = examineConfiguration('worker', workerKeys, complete, checkProduction);
   const known = Object.keys({ ...apiKeys, ...workerKeys, ...clientKeys });
-  const configuration = [
-    ...new Map([...api.findings, ...worker.findings].map((found) => [found.message, found])).values(),
+  const findings = [
+    ...(hasProgram('api') ? api.findings : []),
+    ...(hasProgram('worker') ? worker.findings : []),
   ];
+  const configuration = [...new Map(findings.map((found) => [found.message, found])).values()];
 
-  const config = api.config;
-  const apiPort = config?.API_PORT ?? 8080;
+  // A worker's environment lacks what an API alone needs.
+  const config = api.config ?? worker.config;
+  const apiPort = api.config?.API_ADMIN_PORT ?? api.config?.API_PORT ?? 8080;
   const workerPort = worker.config?.WORKER_PORT ?? 8081;
   const environment = config?.ENVIRONMENT ?? 'development';
   const databaseUrl = isAsleep
@@ -59,15 +63,15 @@ export async function examineInstallation(io: Io, plan: Plan): Promise<readonly 
         namesOf({
           DATABASE_URL: databaseUrl,
           REDIS_URL: redisUrl,
-          PUBLIC_URL: config?.PUBLIC_URL,
-          PUBLIC_HOOKS_URL: config?.PUBLIC_HOOKS_URL,
+          PUBLIC_URL: api.config?.PUBLIC_URL,
+          PUBLIC_HOOKS_URL: api.config?.PUBLIC_HOOKS_URL,
         }),
     ],
     [
       'database',
       () =>
         databaseUrl !== undefined && URL.canParse(databaseUrl)
-          ? examineDatabase(databaseUrl, pools)
+          ? examineDatabase(databaseUrl, pools, config?.ENCRYPTION_KEY)
           : [
               isAsleep
                 ? skipped(
@@ -91,12 +95,16 @@ export async function examineInstallation(io: Io, plan: Plan): Promise<readonly 
     [
       'reachable',
       async () => [
-        ...(await examinePublicUrl('PUBLIC_URL', config?.PUBLIC_URL)),
-        ...(await examinePublicUrl('PUBLIC_HOOKS_URL', config?.PUBLIC_HOOKS_URL)),
+        ...(await examinePublicUrl('PUBLIC_URL', api.config?.PUBLIC_URL)),
+        ...(await examinePublicUrl('PUBLIC_HOOKS_URL', api.config?.PUBLIC_HOOKS_URL)),
       ],
     ],
   ]);
 }
+
+/** An image has the program of one process; a clone or a package those of all. */
+const hasProgram = (process: 'api' | 'worker'): boolean =>
+  ['.ts', '.js'].some((ending) => existsSync(new URL(`../../${process}/main${ending}`, import.meta.url)));
 
 /** The hosts of these keys, each once. */
 async function namesOf(urls: Readonly<Record<string, string | undefined>>): Promise<readonly Finding[]> {

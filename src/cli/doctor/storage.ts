@@ -2,7 +2,9 @@ import pg from 'pg';
 import { createDatabaseClock } from '../../core/db/clock.ts';
 import { checkSchema } from '../../core/db/migrate.ts';
 import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
+import type { EncryptionKeys } from '../../core/credentials/cipher.ts';
 import { clockFinding } from '../../core/health/clock.ts';
+import { credentialFinding } from '../../core/health/credentials.ts';
 import {
   durabilityFindings,
   partitionFinding,
@@ -18,7 +20,11 @@ import { readRedisFacts, redisFindings } from '../../core/health/redis.ts';
 const TIMEOUT_MS = 5000;
 
 /** All that can be asked of the database; one connection, which is gone afterwards. */
-export async function examineDatabase(url: string, pools: PoolPlan): Promise<readonly Finding[]> {
+export async function examineDatabase(
+  url: string,
+  pools: PoolPlan,
+  keys: EncryptionKeys | undefined,
+): Promise<readonly Finding[]> {
   const client = new pg.Client({
     connectionString: url,
     application_name: 'millrace doctor',
@@ -40,6 +46,7 @@ export async function examineDatabase(url: string, pools: PoolPlan): Promise<rea
     const roles = await roleFinding(client);
     const migrations = await migrationFinding(client);
     if (roles.verdict === 'ok') await client.query('set role millrace_engine');
+    const hasTables = roles.verdict === 'ok' && migrations.verdict === 'ok';
     return [
       ok('database.reachable', `PostgreSQL answers, the connection took ${tookMs} ms`),
       ...durabilityFindings(settings),
@@ -47,9 +54,10 @@ export async function examineDatabase(url: string, pools: PoolPlan): Promise<rea
       ...settingFindings(settings, pools),
       migrations,
       roles,
-      roles.verdict === 'ok' && migrations.verdict === 'ok'
-        ? await partitionFinding(client)
-        : skipped('database.partitions', 'the schema comes first'),
+      hasTables ? await partitionFinding(client) : skipped('database.partitions', 'the schema comes first'),
+      hasTables && keys !== undefined
+        ? await credentialFinding(client, keys)
+        : skipped('credentials', 'the schema and ENCRYPTION_KEY come first'),
       clockFinding(clock.skewMs()),
     ];
   } finally {

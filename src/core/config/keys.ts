@@ -1,5 +1,5 @@
 import { z } from '../zod.ts';
-import { parseEncryptionKey } from '../credentials/cipher.ts';
+import { parseEncryptionKeys, type EncryptionKeys } from '../credentials/cipher.ts';
 import { parseFailpoints, type FailpointPlan } from '../failpoints.ts';
 import { choiceKey, integerKey, parsedKey, textKey, type ConfigKey } from './key.ts';
 
@@ -59,6 +59,10 @@ export const commonKeys = {
     min: 0,
     max: 3_600_000,
   }),
+  SECRETS_CHECK_MS: integerKey(
+    'How often the files of `<NAME>_FILE` are looked at: when one has changed, processes start anew one after the other. 0: never',
+    { default: 10_000, min: 0, max: 3_600_000 },
+  ),
   MILLRACE_FAILPOINTS: parsedKey<FailpointPlan>(
     'For tests of what survives a crash: places, with @n for their n-th passage, where the process kills itself',
     parseFailpoints,
@@ -130,9 +134,9 @@ export const sandboxLimitKeys = {
 } as const;
 
 export const secretKeys = {
-  ENCRYPTION_KEY: parsedKey<Buffer>(
-    'Seals credentials at rest: 32 bytes as 64 hex digits or base64; make one with `openssl rand -hex 32`',
-    parseEncryptionKey,
+  ENCRYPTION_KEY: parsedKey<Required<EncryptionKeys>>(
+    'Seals credentials at rest: 32 bytes as 64 hex digits or base64; make one with `openssl rand -hex 32`. While keys are rotated, several with commas between them: the first seals, all open',
+    parseEncryptionKeys,
     { secret: true },
   ),
 } as const;

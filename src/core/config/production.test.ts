@@ -6,7 +6,7 @@ import { checkProduction } from './production.ts';
 
 const good = {
   ENVIRONMENT: 'production',
-  ENCRYPTION_KEY: randomBytes(32),
+  ENCRYPTION_KEY: { current: randomBytes(32) },
   JWT_SECRET: randomBytes(32).toString('hex'),
   PUBLIC_URL: 'https://mill.example.com',
   MILLRACE_FAILPOINTS: parseFailpoints(''),
@@ -29,18 +29,24 @@ describe('in production', () => {
   test('typed secrets and local addresses are refused, all at once', () => {
     const bad = {
       ...good,
-      ENCRYPTION_KEY: Buffer.alloc(32, 1),
+      ENCRYPTION_KEY: { current: Buffer.alloc(32, 1) },
       JWT_SECRET: 'x'.repeat(40),
       PUBLIC_URL: 'http://localhost:8080',
     };
     expect(problemsOf(bad)).toEqual(['ENCRYPTION_KEY', 'JWT_SECRET', 'PUBLIC_URL']);
+    const typedBefore = { current: randomBytes(32), others: [Buffer.alloc(32, 1)] };
+    expect(problemsOf({ ...good, ENCRYPTION_KEY: typedBefore })).toEqual(['ENCRYPTION_KEY']);
     expect(problemsOf({ ...good, PUBLIC_URL: undefined })).toEqual(['PUBLIC_URL']);
   });
 
   test('development takes them', () => {
     const MILLRACE_FAILPOINTS = parseFailpoints('journal.after-write');
     expect(
-      problemsOf({ ENVIRONMENT: 'development', ENCRYPTION_KEY: Buffer.alloc(32), MILLRACE_FAILPOINTS }),
+      problemsOf({
+        ENVIRONMENT: 'development',
+        ENCRYPTION_KEY: { current: Buffer.alloc(32) },
+        MILLRACE_FAILPOINTS,
+      }),
     ).toEqual([]);
   });
 

@@ -1,9 +1,10 @@
+import type { EncryptionKeys } from '../credentials/cipher.ts';
 import { appError, type Problem } from '../errors/app-error.ts';
 import type { FailpointPlan } from '../failpoints.ts';
 
 interface Checked {
   readonly ENVIRONMENT: 'development' | 'production';
-  readonly ENCRYPTION_KEY: Buffer;
+  readonly ENCRYPTION_KEY: EncryptionKeys;
   readonly JWT_SECRET?: string;
   readonly MILLRACE_FAILPOINTS: FailpointPlan;
   readonly PUBLIC_URL?: string | undefined;
@@ -23,7 +24,8 @@ const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '[::1]', '0.0.0.0', '[::]
 export function checkProduction(config: Checked): void {
   if (config.ENVIRONMENT !== 'production') return;
   const problems: Problem[] = [];
-  if (new Set(config.ENCRYPTION_KEY).size < LEAST_DIFFERENT_BYTES) {
+  const { current, others = [] } = config.ENCRYPTION_KEY;
+  if ([current, ...others].some((key) => new Set(key).size < LEAST_DIFFERENT_BYTES)) {
     problems.push(problem('ENCRYPTION_KEY', 'is not random', 'make one with `openssl rand -hex 32`'));
   }
   if (config.JWT_SECRET !== undefined && new Set(config.JWT_SECRET).size < LEAST_DIFFERENT_BYTES / 2) {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../errors/app-error.ts';
-import { createCipher, parseEncryptionKey } from './cipher.ts';
+import { createCipher, parseEncryptionKey, parseEncryptionKeys } from './cipher.ts';
 
 const key = Buffer.alloc(32, 1);
 const otherKey = Buffer.alloc(32, 2);
@@ -57,13 +57,14 @@ describe('createCipher', () => {
     );
   });
 
-  test('opens old values with a previous key and seals new ones with the current', () => {
+  test('opens what another of its keys sealed, and seals with the current one', () => {
     const old = createCipher({ current: otherKey }).seal('v', context);
     expect(() => cipher.open(old, context)).toThrow(AppError);
-    const rotating = createCipher({ current: key, previous: [otherKey] });
+    const rotating = createCipher({ current: key, others: [otherKey] });
     expect(rotating.open(old, context).toString()).toBe('v');
     expect(rotating.seal('v', context).keyId).toBe(rotating.currentKeyId);
     expect(rotating.currentKeyId).not.toBe(old.keyId);
+    expect([...rotating.keyIds].toSorted()).toEqual([rotating.currentKeyId, old.keyId].toSorted());
   });
 
   test('names keys by a hash that is stable and not part of the key', () => {
@@ -117,5 +118,29 @@ describe('parseEncryptionKey', () => {
 
   test('says that 32 plain characters are no key', () => {
     expect(() => parseEncryptionKey('0123456789abcdef0123456789abcdef')).toThrow(/not 32 plain characters/);
+  });
+});
+
+describe('parseEncryptionKeys', () => {
+  const [a, b] = [randomBytes(32), randomBytes(32)];
+
+  test('reads one key, or several of which the first is the current one', () => {
+    expect(parseEncryptionKeys(a.toString('hex'))).toEqual({ current: a, others: [] });
+    expect(parseEncryptionKeys(`${a.toString('hex')},${b.toString('base64')}`)).toEqual({
+      current: a,
+      others: [b],
+    });
+    expect(parseEncryptionKeys(`${b.toString('base64url')}, ${a.toString('hex')}`).current).toEqual(b);
+  });
+
+  test.each([
+    ['', /openssl rand/],
+    [`${a.toString('hex')},`, /^key 2 of 2: .*openssl rand/],
+    [`changeme,${a.toString('hex')}`, /^key 1 of 2: .*openssl rand/],
+    [`${a.toString('hex')},${a.toString('base64')}`, /different keys/],
+    [Array(5).fill(a.toString('hex')).join(','), /at most 4 keys/],
+  ])('refuses %j', (text, message) => {
+    expect(() => parseEncryptionKeys(text)).toThrow(message);
+    expect(() => parseEncryptionKeys(text)).not.toThrow(a.toString('hex'));
   });
 });

@@ -6,7 +6,7 @@ import {
   randomBytes,
   type KeyObject,
 } from 'node:crypto';
-import { appError } from '../errors/app-error.ts';
+import { appError, coerceError } from '../errors/app-error.ts';
 
 const ALGORITHM = 'aes-256-gcm';
 const KEY_BYTES = 32;
@@ -35,6 +35,8 @@ export interface Sealed {
 export interface CredentialCipher {
   /** The key that `seal` uses. A row with another id is due for re-sealing after a rotation. */
   readonly currentKeyId: string;
+  /** Of every key that `open` knows, `currentKeyId` among them. */
+  readonly keyIds: ReadonlySet<string>;
   seal(plaintext: Buffer | string, context: CipherContext): Sealed;
   /**
    * @throws AppError `credential_unreadable` when no configured key is the one it was sealed with, or it was
@@ -43,18 +45,23 @@ export interface CredentialCipher {
   open(value: Sealed, context: CipherContext): Buffer;
 }
 
-/** AES-256-GCM with a random IV; new values use `current`, old ones also open with `previous`. */
-export function createCipher(keys: {
+export interface EncryptionKeys {
+  /** Seals, and opens. */
   readonly current: Buffer;
-  readonly previous?: readonly Buffer[];
-}): CredentialCipher {
+  /** Only open: the key before this one or the next one, while keys are rotated. */
+  readonly others?: readonly Buffer[];
+}
+
+/** AES-256-GCM with a random IV. */
+export function createCipher(keys: EncryptionKeys): CredentialCipher {
   const currentKeyId = keyIdOf(keys.current);
   const current = keyObject(keys.current);
-  const byId = new Map((keys.previous ?? []).map((key) => [keyIdOf(key), keyObject(key)]));
+  const byId = new Map((keys.others ?? []).map((key) => [keyIdOf(key), keyObject(key)]));
   byId.set(currentKeyId, current);
 
   return {
     currentKeyId,
+    keyIds: new Set(byId.keys()),
     seal: (plaintext, context) => {
       const iv = randomBytes(IV_BYTES);
       const cipher = createCipheriv(ALGORITHM, current, iv, { authTagLength: TAG_BYTES });
@@ -105,8 +112,33 @@ const keyIdOf = (key: Buffer): string =>
 
 const REMEDY = 'make one with `openssl rand -hex 32`';
 
+/** So many belong to no rotation, but to a mistake. */
+const MAX_KEYS = 4;
+
 /**
- * Reads ENCRYPTION_KEY: 64 hex digits, or base64 or base64url of 32 bytes.
+ * Reads ENCRYPTION_KEY: one key, or several with commas between them, of which the first seals.
+ *
+ * @throws Error that says what is wrong, without repeating the text.
+ */
+export function parseEncryptionKeys(text: string): Required<EncryptionKeys> {
+  const texts = text.split(',').map((part) => part.trim());
+  if (texts.length > MAX_KEYS)
+    throw new Error(`must be at most ${MAX_KEYS} keys with commas between them, got ${texts.length}`);
+  const [current, ...others] = texts.map((part, index) => {
+    try {
+      return parseEncryptionKey(part);
+    } catch (raw) {
+      if (texts.length === 1) throw raw;
+      throw new Error(`key ${index + 1} of ${texts.length}: ${coerceError(raw).message}`, { cause: raw });
+    }
+  }) as [Buffer, ...Buffer[]]; // a split text has one part or more
+  if (new Set([current, ...others].map(keyIdOf)).size < texts.length)
+    throw new Error('must be different keys, one of them is there twice');
+  return { current, others };
+}
+
+/**
+ * Reads one key: 64 hex digits, or base64 or base64url of 32 bytes.
  *
  * @throws Error that says what is wrong and how to make a key, without repeating the text.
  */

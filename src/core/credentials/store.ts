@@ -28,7 +28,7 @@ const toInfo = (row: InfoRow): CredentialInfo => ({
 const INFO_COLUMNS = 'name, type, created_at, updated_at';
 
 /** The one sealed field; part of what authenticates the ciphertext. */
-const FIELD = 'data';
+export const CREDENTIAL_FIELD = 'data';
 
 /** Seals and stores a credential; one of the same name is replaced, whatever its type. */
 export async function putCredential(
@@ -40,7 +40,7 @@ export async function putCredential(
   const { keyId, sealed } = deps.cipher.seal(JSON.stringify(credential.data), {
     tenantId,
     name,
-    field: FIELD,
+    field: CREDENTIAL_FIELD,
   });
   const row = one(
     await deps.db.query<InfoRow & { readonly created: boolean }>(
@@ -134,6 +134,8 @@ export function openCredential(
   type: string,
   sealed: Sealed,
 ): Credential {
-  const data: unknown = JSON.parse(cipher.open(sealed, { tenantId, name, field: FIELD }).toString('utf8'));
+  const data: unknown = JSON.parse(
+    cipher.open(sealed, { tenantId, name, field: CREDENTIAL_FIELD }).toString('utf8'),
+  );
   return credentialSchema.parse({ type, data: isRecord(data) ? data : {} });
 }

@@ -80,7 +80,10 @@ async function loadEndpoint(deps: EndpointDirectoryDeps, id: string): Promise<Li
   };
 }
 
-/** Without a usable secret every request is refused: never "no secret, no check" (SECURITY W12). */
+/**
+ * Without a usable secret every request is refused: never "no secret, no check" (SECURITY W12). One that ENCRYPTION_KEY does
+ * not open is the platform's fault, and no sender is told 401 for it.
+ */
 async function verifierOf(
   deps: EndpointDirectoryDeps,
   tenantId: string,
@@ -96,7 +99,7 @@ async function verifierOf(
     }
     return createVerifier(verify, secretValuesOf(credential));
   } catch (error) {
-    if (error instanceof AppError) return () => refused(error.message);
+    if (error instanceof AppError && error.kind !== 'internal') return () => refused(error.message);
     throw error;
   }
 }

@@ -54,6 +54,13 @@ export function createMetrics() {
       { route: undefined, status: undefined },
       ANSWER_S,
     ),
+    acceptDuration: histogram(
+      'accept_duration_seconds',
+      'API',
+      'From the arrival of a webhook until its delivery was committed; what a webhook with `respond: result` then waits for is not in it',
+      {},
+      ANSWER_S,
+    ),
     ingestBatchSize: histogram('ingest_batch_size', 'API', 'Deliveries that shared one commit', {}, BATCH),
     hints: counter('hints_total', 'every process', 'Hints by what became of them', {
       outcome: ['published', 'failed', 'dropped', 'received'],

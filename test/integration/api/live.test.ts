@@ -48,6 +48,25 @@ output: steps.sum.output
   ]);
 });
 
+test('the time to accept a webhook that waits for a result ends with its commit', async () => {
+  const secondsOf = async (metric: string): Promise<number> => {
+    const { text } = await platform.call('GET', '/metrics');
+    const sums = text.matchAll(new RegExp(`^millrace_${metric}_sum(?:\\{[^}]*\\})? (.+)$`, 'gm'));
+    return [...sums].reduce((total, [, seconds]) => total + Number(seconds), 0);
+  };
+  const { hook } = await platform.deploy(`name: slow
+triggers: { hook: { webhook: { verify: { scheme: none }, respond: result } } }
+steps: [{ id: pause, wait: { for: 2s } }]
+`);
+  const metrics = ['http_request_duration_seconds', 'accept_duration_seconds'] as const;
+  const before = await Promise.all(metrics.map(secondsOf));
+  expect((await platform.post(hook, {})).status).toBe(200);
+  const after = await Promise.all(metrics.map(secondsOf));
+  const [answered = 0, accepted = 0] = after.map((seconds, index) => seconds - before[index]!);
+  expect(accepted).toBeGreaterThan(0);
+  expect(answered - accepted).toBeGreaterThan(1.9);
+});
+
 const longWait = (name: string): string => `name: ${name}
 ${triggers}steps:
   - id: first
