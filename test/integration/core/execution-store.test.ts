@@ -211,6 +211,48 @@ describe('the journal', () => {
     expect(rows).toHaveLength(1);
   });
 
+  test('of one execution records the same as that of several, and nothing when it is fenced', async () => {
+    const claims = [];
+    for (let n = 0; n < 3; n++) claims.push(await claimOne(await queueExecution(db, owner)));
+    const [alone, together, lost] = claims as [Claim, Claim, Claim];
+    const atMs = Date.now();
+    const attempt = { stepId: 's', item: 3, attempt: 2 } as const;
+    const write = (claim: Claim, leaseId = claim.leaseId): JournalWrite => ({
+      ...entry(claim),
+      leaseId,
+      steps: [
+        {
+          ...attempt,
+          state: 'failed',
+          inputJson: '{"in":"\\u0000"}',
+          error: { code: 'timeout', message: 'm' },
+          dueAtMs: atMs + 2000,
+          startedAtMs: atMs,
+          finishedAtMs: atMs + 1000,
+        },
+      ],
+      logs: [{ ...attempt, seq: 1, atMs, level: 'warn', message: 'a "line"', truncated: true }],
+      response: { status: 202 },
+      leaving: { to: 'queued', delayMs: 60_000 },
+    });
+    expect(await writeJournal(db, [write(alone)])).toEqual([true]);
+    expect(await writeJournal(db, [write(lost, together.leaseId)])).toEqual([false]);
+    expect(await writeJournal(db, [write(together), write(lost, together.leaseId)])).toEqual([true, false]);
+    const recordOf = async ({ id }: Claim) => {
+      const { rows: log } = await db.query(
+        `select step_id, item, attempt, seq, at, level, message, truncated from step_log where execution_id = $1`,
+        [id],
+      );
+      const { state, response, lease_id } = await stateOf(id);
+      return { journal: await readJournal(db, id), log, state, response, lease_id };
+    };
+    const record = await recordOf(alone);
+    expect(record).toMatchObject({ journal: [{ ...attempt, finishedAtMs: atMs + 1000 }], state: 'queued' });
+    expect(record.log).toMatchObject([{ message: 'a "line"', truncated: true }]);
+    expect(await recordOf(together)).toEqual(record);
+    expect(await recordOf(lost)).toMatchObject({ journal: [], log: [], state: 'running' });
+  });
+
   test('never overwrites a recorded outcome, but completes one that was announced', async () => {
     const claim = await claimOne(await queueExecution(db, owner));
     const attempt = { stepId: 's', item: NO_ITEM, attempt: 1 } as const;

@@ -115,6 +115,7 @@ function expectBounded(work: Work, { tableRows, indexOnlyRows = tableRows, sorte
 
 describe('a worker, over a long backlog and history', () => {
   let claims: readonly Claim[] = [];
+  let byHint: readonly Claim[] = [];
 
   test('finds the tenants with due work by a look-up or two for each', async () => {
     const { work, result } = await ofEngine(tenantsWithDueWork);
@@ -136,7 +137,8 @@ describe('a worker, over a long backlog and history', () => {
     );
     const ids = rows.map(({ id }) => id);
     const { work, result } = await ofEngine((db) => claimByIds(db, ids, [], LEASE_MS));
-    expect(result.claims).toHaveLength(20);
+    byHint = result.claims;
+    expect(byHint).toHaveLength(20);
     expectBounded(work, { tableRows: 200 });
   });
 
@@ -165,6 +167,19 @@ describe('a worker, over a long backlog and history', () => {
     );
     expect(written.result.every(Boolean)).toBe(true);
     expectBounded(written.work, { tableRows: 200 });
+    const [hinted] = byHint;
+    const one = await ofEngine((db) =>
+      writeJournal(db, [
+        {
+          executionId: hinted!.id, // 20 were claimed
+          leaseId: hinted!.leaseId,
+          steps: [{ stepId: 'a', item: -1, attempt: 1, state: 'succeeded', outputJson: '1' }],
+          logs: [],
+        },
+      ]),
+    );
+    expect(one.result).toEqual([true]);
+    expectBounded(one.work, { tableRows: 10 });
     const read = await ofEngine((db) => readJournal(db, claims[0]!.id));
     expect(read.result).toHaveLength(1);
     expectBounded(read.work, { tableRows: 10 });
