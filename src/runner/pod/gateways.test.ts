@@ -152,6 +152,14 @@ test('a worker from which nothing is heard is given up', async () => {
   expect(a.isClosed).toBe(true);
 });
 
+test('a worker that does not answer the first time is dialled again soon', async () => {
+  const { peer } = setUp();
+  const a = await peer('any:1');
+  await vi.advanceTimersByTimeAsync(8000);
+  expect(a.isClosed).toBe(true);
+  await peer('any:1', 1);
+});
+
 test('a second connection to the same worker is closed', async () => {
   const { register, peer, onRegistered } = setUp();
   await register('any:1', 'a:1', ['a:1', 'alias:1']);

@@ -8,6 +8,8 @@ import type { Runtime } from './local-runner.ts';
 const TICK_MS = 500;
 /** Gateways ping every 15 s; one that has said nothing for so long is gone. */
 const SILENT_MS = 50_000;
+/** The network of a pod that has just started may still drop what it sends, and TCP then takes ever longer to try again. */
+const REGISTER_MS = 5000;
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 10_000;
 
@@ -157,7 +159,10 @@ export function awaitClaim(options: GatewaysOptions): Promise<Claim> {
     }
   };
   const look = async (): Promise<void> => {
-    for (const link of links) if (now() - link.heardAtMs > SILENT_MS) drop(link);
+    for (const link of links) {
+      const silentMs = now() - link.heardAtMs;
+      if (silentMs > (link.isRegistered ? SILENT_MS : REGISTER_MS)) drop(link);
+    }
     for (const address of known) if (!linked(address) && mayTry(address)) void open(address);
     if (links.size > 0 || isLooking) return;
     isLooking = true;
