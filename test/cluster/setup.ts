@@ -1,5 +1,12 @@
 import type { TestProject } from 'vitest/node';
-import { buildImages, sizesOf, type ImageName, type ImageTags } from './harness/images.ts';
+import {
+  buildImages,
+  buildNextRelease,
+  sizesOf,
+  type ImageName,
+  type ImageTags,
+  type Release,
+} from './harness/images.ts';
 import { createKubectl, type List } from './harness/kubectl.ts';
 import { findKit, type Access, type Kit } from './harness/kit.ts';
 
@@ -12,6 +19,8 @@ declare module 'vitest' {
 export interface ClusterContext {
   readonly access: Access;
   readonly images: ImageTags;
+  /** What an upgrade goes to. */
+  readonly next: Release;
   readonly imageSizes: Readonly<Record<ImageName, string>>;
   /** Whether the tests made the cluster, and so may look into its node. */
   readonly isKit: boolean;
@@ -39,11 +48,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   try {
     await kit.makeBaseImages();
     const images = await buildImages(kit, say);
+    const next = await buildNextRelease(kit, images);
     if (isForeign) say('images are not loaded into the cluster of KUBECONFIG: its nodes need to have them');
-    else await loadImages(kit, images);
+    else await loadImages(kit, [...Object.values(images), ...Object.values(next)]);
     project.provide('cluster', {
       access: kit.access,
       images,
+      next,
       imageSizes: await sizesOf(images),
       isKit: !isForeign,
     });
@@ -55,7 +66,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return stop;
 }
 
-async function loadImages(kit: Kit, images: ImageTags): Promise<void> {
+async function loadImages(kit: Kit, tags: readonly string[]): Promise<void> {
   interface Node {
     readonly status: { readonly images?: readonly { readonly names?: readonly string[] }[] };
   }
@@ -64,9 +75,9 @@ async function loadImages(kit: Kit, images: ImageTags): Promise<void> {
   const known = new Set(
     nodes.items.flatMap(({ status }) => status.images ?? []).flatMap(({ names }) => names ?? []),
   );
-  for (const [name, tag] of Object.entries(images)) {
+  for (const tag of tags) {
     if (known.has(tag)) continue;
-    say(`loading the image of ${name}`);
+    say(`loading ${tag}`);
     await kit.loadImage(tag);
   }
 }

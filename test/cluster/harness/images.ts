@@ -81,6 +81,20 @@ export async function buildImages(kit: Kit, say: (text: string) => void): Promis
   return tags as ImageTags; // the loop went over all names
 }
 
+/** The programs that a release replaces. */
+export type Release = Pick<ImageTags, 'api' | 'worker'>;
+
+/** The release after the one in these images, whose schema is one migration further. */
+export async function buildNextRelease(kit: Kit, tags: ImageTags): Promise<Release> {
+  const context = join(PROJECT_ROOT, 'test/cluster/images/next');
+  const build = async (name: keyof Release): Promise<string> => {
+    const tag = `${tags[name]}-next`;
+    await kit.buildImage(tag, context, ['--build-arg', `BASE=${tags[name]}`]);
+    return tag;
+  };
+  return { api: await build('api'), worker: await build('worker') };
+}
+
 async function forgetOthers(name: ImageName, tag: string): Promise<void> {
   const listed = await runWell(['buildah', 'images', '--format', '{{.Name}}:{{.Tag}}']);
   const old = listed.split('\n').filter((one) => one.startsWith(`${repositoryOf(name)}:`) && one !== tag);

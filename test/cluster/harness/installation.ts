@@ -5,13 +5,14 @@ import {
   extendOverlay,
   MANIFESTS,
   PREFIX,
+  tool,
   type Additions,
   type Environment,
 } from '../../support/manifests.ts';
 import { PROJECT_ROOT } from '../../support/processes.ts';
 import type { ClusterContext } from '../setup.ts';
 import { removeNamespaces, type Kubectl } from './kubectl.ts';
-import { run, type Ran } from './run.ts';
+import { run, runWell, type Ran } from './run.ts';
 
 /** One environment, from a copy of the manifests in which only the images (and what a test adds) are others. */
 export interface Installation {
@@ -25,6 +26,8 @@ export interface Installation {
   readonly checkout: string;
   /** The overlay's folder. */
   readonly overlay: string;
+  /** Names other images in the overlay, as CI/CD does: `millrace/api=…`. */
+  setImages(images: readonly string[]): Promise<void>;
   /** `kubectl apply -k` of the overlay. */
   apply(args?: readonly string[]): Promise<Ran>;
   /** A command line as a document has it, run by a shell in the checkout. */
@@ -63,6 +66,9 @@ export async function createInstallation(
     runners,
     checkout,
     overlay,
+    setImages: async (some) => {
+      await runWell([tool('kustomize'), 'edit', 'set', 'image', ...some], { cwd: overlay });
+    },
     apply: (args = []) => kubectl.try(['apply', '--kustomize', overlay, ...args], { timeoutMs: 120_000 }),
     command: (line, env = {}) =>
       run(['bash', '-o', 'pipefail', '-c', line], {

@@ -28,6 +28,7 @@ export interface List<T> {
 }
 
 export interface Pod extends KubernetesObject {
+  readonly spec: { readonly containers: readonly { readonly name: string; readonly image: string }[] };
   readonly status: {
     readonly phase: string;
     readonly podIP?: string;

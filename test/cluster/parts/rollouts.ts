@@ -12,6 +12,7 @@ import { createInstallation, type Installation } from '../harness/installation.t
 import { isReady, podsOf, settled, type Deployment, type Pod } from '../harness/kubectl.ts';
 import { table } from '../harness/report.ts';
 import type { Part } from './part.ts';
+import { describeUpgrades } from './upgrades.ts';
 
 /** This machine, as the cluster sees it. */
 const MACHINE = '10.243.0.1';
@@ -191,6 +192,8 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
       // The second pod of each had to wait for another one in the place of the first.
       expect(refusals).toBeGreaterThan(0);
     });
+
+    describeUpgrades({ cluster, kubectl, staging: () => staging, sql: () => sql, under });
 
     it('workers from 1 to 3 and back', { timeout: 400_000 }, async () => {
       // It would take its own number again.

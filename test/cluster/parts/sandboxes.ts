@@ -34,7 +34,8 @@ def run(ctx, input):
         "pod": socket.gethostname(),
         "user": os.getuid(),
         "environment": sorted(os.environ),
-        "token": os.path.exists("/etc/millrace") or os.path.exists("/var/run/secrets"),
+        # The image has empty folders where the relay's volumes go.
+        "token": any(files for top in ("/etc/millrace", "/var/run/secrets") for _, _, files in os.walk(top)),
         "reach": {f"{host}:{port}": reach(host, port) for host, port in input["targets"]},
     }
 `;
