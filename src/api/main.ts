@@ -5,12 +5,13 @@ import { coerceError } from '../core/errors/app-error.ts';
 import { createBullPublisher } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
-import { runUntilSignal } from '../core/lifecycle.ts';
+import { EXIT_AGAIN, runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger } from '../core/logger.ts';
+import { restartOnChangedSecrets } from '../core/restart-in-turn.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { createMetrics } from '../core/telemetry/metrics.ts';
 import { openTracing } from '../core/telemetry/open-tracing.ts';
-import { startApi } from './runtime.ts';
+import { startApi, type ApiRuntime } from './runtime.ts';
 
 /** How much longer than its grace a stopping API may take. */
 const STOP_MARGIN_MS = 5000;
@@ -36,10 +37,24 @@ async function main(): Promise<void> {
     });
   }
   await runUntilSignal(
-    async (signal) => {
-      const api = await startApi({ config, logger, metrics, hints, tracing, waitForDatabase: signal });
+    async (signal, end) => {
+      let api: ApiRuntime | undefined;
+      const restarts = restartOnChangedSecrets({
+        process: 'api',
+        role: 'millrace_api',
+        keys: apiKeys,
+        env: process.env,
+        databaseUrl: config.DATABASE_URL,
+        checkMs: config.SECRETS_CHECK_MS,
+        logger,
+        leave: () => api?.leave,
+        end: () => end(EXIT_AGAIN),
+      });
+      const { databaseUrl } = restarts;
+      api = await startApi({ config, databaseUrl, logger, metrics, hints, tracing, waitForDatabase: signal });
       return {
         async stop() {
+          restarts.stop();
           await api.stop();
           await hints?.close();
           await tracing?.stop();

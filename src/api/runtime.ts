@@ -35,6 +35,8 @@ export type ApiConfig = ConfigOf<typeof apiKeys>;
 
 export interface ApiOptions {
   readonly config: ApiConfig;
+  /** What new connections are opened with; undefined: always with that of `config`. */
+  readonly databaseUrl?: () => string;
   readonly logger: Logger;
   readonly metrics: Metrics;
   /** Undefined: nothing carries hints, workers poll. */
@@ -54,6 +56,8 @@ export interface ApiRuntime {
   readonly adminPort: number;
   /** Where callers reach it, by configuration or by its port. */
   readonly publicUrl: string;
+  /** Is unready from now on, and goes on serving until those who send have noticed and it is stopped. */
+  readonly leave: () => void;
   /** Stops accepting, finishes requests under way, closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -82,7 +86,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   const warn = (message: string) => (raw: unknown) => logger.warn({ err: coerceError(raw) }, message);
   const open = (role: DatabaseRole, name: string, maxConnections: number): Database => {
     const db = openDatabase({
-      url: config.DATABASE_URL,
+      url: options.databaseUrl ?? config.DATABASE_URL,
       role,
       name: `millrace api ${name}`,
       maxConnections,
@@ -102,6 +106,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   const stopping = new AbortController();
   const storage = createStorageWait({ db, logger, signal: options.waitForDatabase });
   let isServing = false;
+  let isLeaving = false;
   const checkDatabase = createDatabaseCheck(ingestDb);
   const admin = createAdminHandler({
     checks: {
@@ -112,7 +117,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
       },
       clock: createClockCheck(clock),
     },
-    isDraining: () => stopping.signal.aborted,
+    isDraining: () => isLeaving || stopping.signal.aborted,
     metrics: metrics.registry,
     onCheckFailed: (check, error) => {
       // What is waited for is said by itself, and less often.
@@ -251,7 +256,8 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
     await closers.closeAll();
     logger.info('api stopped');
   };
-  return { port, adminPort, publicUrl, stop: () => (stopped ??= stop()) };
+  const leave = (): void => void (isLeaving = true);
+  return { port, adminPort, publicUrl, leave, stop: () => (stopped ??= stop()) };
 }
 
 /** The only thing the API does beyond its own roles, and only while there is no key at all. */

@@ -80,6 +80,8 @@ export function closeServer(server: Server, graceMs: number): Promise<void> {
 
 /** Exit status of a wrong configuration: EX_CONFIG of sysexits.h. */
 export const EXIT_CONFIG = 78;
+/** Exit status of a process that wants to be started again: EX_TEMPFAIL of sysexits.h. */
+export const EXIT_AGAIN = 75;
 
 export interface Stoppable {
   stop(): Promise<void>;
@@ -88,22 +90,22 @@ export interface Stoppable {
 /**
  * Starts something, and stops it on SIGTERM or SIGINT, also while it still starts.
  *
- * @param start gives up when the signal is aborted
+ * @param start gives up when the signal is aborted; its second argument stops and exits like SIGTERM, with another status
  * @throws what `start` throws, unless it was told to give up
  */
 export async function runUntilSignal(
-  start: (signal: AbortSignal) => Promise<Stoppable>,
+  start: (signal: AbortSignal, end: (exitCode: number) => void) => Promise<Stoppable>,
   limitMs: number,
   onError: (error: Error) => void,
 ): Promise<void> {
   const giveUp = new AbortController();
-  const starting = start(giveUp.signal);
   const stop = async (): Promise<void> => {
     giveUp.abort();
     const started = await starting.catch(() => undefined); // what could not start has closed itself
     await started?.stop();
   };
-  stopOnSignals({ stop }, limitMs, onError);
+  const end = stopOnSignals({ stop }, limitMs, onError);
+  const starting = start(giveUp.signal, (exitCode) => end('a request of its own', exitCode));
   try {
     await starting;
   } catch (error) {
@@ -118,27 +120,34 @@ const SAME_SIGNAL_MS = 500;
  * Stops `process` on SIGTERM and SIGINT, and exits; a second signal exits at once.
  *
  * @param limitMs after this long it exits whatever still hangs
+ * @returns does the same for another reason; nothing while it stops already
  */
-export function stopOnSignals(target: Stoppable, limitMs: number, onError: (error: Error) => void): void {
+export function stopOnSignals(
+  target: Stoppable,
+  limitMs: number,
+  onError: (error: Error) => void,
+): (reason: string, exitCode: number) => void {
   let since: number | undefined;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (since !== undefined) {
-      if (performance.now() - since > SAME_SIGNAL_MS) process.exit(1);
-      return;
-    }
+  const end = (reason: string, exitCode: number): void => {
+    if (since !== undefined) return;
     since = performance.now();
     setTimeout(() => {
-      onError(new Error(`stopping after ${signal} took longer than ${limitMs} ms`));
+      onError(new Error(`stopping after ${reason} took longer than ${limitMs} ms`));
       process.exit(1);
     }, limitMs).unref();
     target.stop().then(
-      () => process.exit(0),
+      () => process.exit(exitCode),
       (raw: unknown) => {
         onError(coerceError(raw));
         process.exit(1);
       },
     );
   };
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (since !== undefined && performance.now() - since > SAME_SIGNAL_MS) process.exit(1);
+    end(signal, 0);
+  };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  return end;
 }

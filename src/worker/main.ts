@@ -6,9 +6,10 @@ import { coerceError } from '../core/errors/app-error.ts';
 import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
 import { checkRedis } from '../core/hints/redis.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
-import { runUntilSignal } from '../core/lifecycle.ts';
+import { EXIT_AGAIN, runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
 import { dropPrivileges } from '../core/privileges.ts';
+import { restartOnChangedSecrets } from '../core/restart-in-turn.ts';
 import { describeStartFailure } from '../core/startup.ts';
 import { createMetrics } from '../core/telemetry/metrics.ts';
 import { openTracing } from '../core/telemetry/open-tracing.ts';
@@ -42,9 +43,23 @@ async function main(): Promise<void> {
     publisher = createBullPublisher(options);
   }
   await runUntilSignal(
-    async (signal) => {
-      const worker = await startWorker({
+    async (signal, end) => {
+      let worker: WorkerRuntime | undefined;
+      const restarts = restartOnChangedSecrets({
+        process: 'worker',
+        role: 'millrace_engine',
+        keys: workerKeys,
+        env: process.env,
+        databaseUrl: config.DATABASE_URL,
+        checkMs: config.SECRETS_CHECK_MS,
+        logger,
+        // Nobody is told whether a worker takes work.
+        leave: () => worker && (() => undefined),
+        end: () => end(EXIT_AGAIN),
+      });
+      worker = await startWorker({
         config,
+        databaseUrl: restarts.databaseUrl,
         logger,
         metrics,
         hints,
@@ -60,6 +75,7 @@ async function main(): Promise<void> {
         });
       return {
         async stop() {
+          restarts.stop();
           await worker.stop();
           await publisher?.close();
           await tracing?.stop();

@@ -35,6 +35,8 @@ import { createSlots } from './slots.ts';
 
 export interface WorkerOptions {
   readonly config: WorkerConfig;
+  /** What new connections are opened with; undefined: always with that of `config`. */
+  readonly databaseUrl?: () => string;
   readonly logger: Logger;
   readonly metrics: Metrics;
   /** Undefined: nothing carries hints, PostgreSQL is polled. */
@@ -87,7 +89,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
   const packagesDirectory = join(sandboxes.cacheDirectory, 'packages');
   const open = (name: string, maxConnections: number, extra: Partial<DatabaseOptions> = {}): Database => {
     const db = openDatabase({
-      url: config.DATABASE_URL,
+      url: options.databaseUrl ?? config.DATABASE_URL,
       role: 'millrace_engine',
       name: `millrace worker ${name}`,
       maxConnections,

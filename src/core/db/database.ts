@@ -10,7 +10,8 @@ export const DATABASE_ROLES = ['millrace_api', 'millrace_ingest', 'millrace_engi
 export type DatabaseRole = (typeof DATABASE_ROLES)[number];
 
 export interface DatabaseOptions {
-  readonly url: string;
+  /** A function is asked for each new connection. */
+  readonly url: string | (() => string);
   readonly role: DatabaseRole;
   /** Shown in pg_stat_activity. */
   readonly name: string;
@@ -64,8 +65,9 @@ const LOOK_UPS_ONLY =
  * even for a superuser's.
  */
 export function openDatabase(options: DatabaseOptions): Database {
+  const { url } = options;
   const pool = new pg.Pool({
-    connectionString: options.url,
+    ...(typeof url === 'string' ? { connectionString: url } : { Client: clientOf(url) }),
     max: options.maxConnections,
     connectionTimeoutMillis: options.acquireTimeoutMs,
     query_timeout: options.queryTimeoutMs,
@@ -133,6 +135,14 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
   };
 }
+
+/** A pool gives each of its clients the same options. */
+const clientOf = (url: () => string): typeof pg.Client =>
+  class extends pg.Client {
+    constructor(config?: pg.ClientConfig) {
+      super({ ...config, connectionString: url() });
+    }
+  };
 
 /**
  * Runs `commit`, which ends a transaction on this connection, and believes in it only if no WARNING comes with it:
