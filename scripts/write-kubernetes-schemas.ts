@@ -60,6 +60,11 @@ const CUSTOM: readonly (readonly [module: string, file: string, version: string]
   ],
   [
     'github.com/prometheus-operator/prometheus-operator@v0.85.0',
+    'example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml',
+    'v1',
+  ],
+  [
+    'github.com/prometheus-operator/prometheus-operator@v0.85.0',
     'example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml',
     'v1',
   ],

@@ -1,5 +1,5 @@
 // Writes the rules and dashboards of deployments/kubernetes/components/monitoring: `node scripts/write-monitoring.ts
-// [URL of the runbooks]`. test/monitoring fails while they are not current.
+// [URL of docs/runbooks]`. test/monitoring fails while they are not current.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,8 +45,22 @@ export const monitoringFiles = (runbooks?: string): Readonly<Record<string, stri
   ),
 });
 
+/**
+ * Reads where runbooks are published, as `runbook_url` begins.
+ *
+ * @throws Error that says what is allowed
+ */
+export function parseRunbooks(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const isUrl = URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+  if (isUrl && !/[?#\s]/.test(text)) return text.replace(/\/+$/, '');
+  throw new Error(
+    `The URL of docs/runbooks must be an http or https URL without query and fragment, got ${JSON.stringify(text)}`,
+  );
+}
+
 if (import.meta.main) {
-  for (const [name, text] of Object.entries(monitoringFiles(process.argv[2]))) {
+  for (const [name, text] of Object.entries(monitoringFiles(parseRunbooks(process.argv[2])))) {
     const file = `${MONITORING_FOLDER}${name}`;
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, text);

@@ -22,13 +22,14 @@ export interface RuleGroup {
 }
 
 export interface RuleOptions {
-  /** Where docs/runbooks can be read. */
+  /** Where docs/runbooks can be read: a URL, or its path in the repository. */
   readonly runbooks?: string;
   /** Shortens every window and every `for`, for tests against a real Prometheus. */
   readonly shortenedBy?: number;
 }
 
-export const RUNBOOKS = 'https://docs.millrace.example/runbooks';
+/** Where nobody has said where they are published. */
+export const RUNBOOKS = 'docs/runbooks';
 
 export const sloGroup = (slo: string): string => `millrace-slo-${slo.replaceAll('_', '-')}`;
 

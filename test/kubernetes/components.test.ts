@@ -124,7 +124,22 @@ spec:
       expect(services[0]!.spec.ports.map(({ name }) => name)).toContain(spec.endpoints[0]!.port);
       return services[0]!.metadata.name;
     });
-    expect(found).toEqual(['staging-millrace-api', 'staging-millrace-worker']);
+    expect(found).toEqual(['staging-millrace-api']);
+  });
+
+  it('PodMonitors find pods, and ports that they name', async () => {
+    const rendered = await everything;
+    const found = rendered.of('PodMonitor').map(({ spec }) => {
+      const pods = rendered
+        .of('Deployment')
+        .map(({ spec: { template } }) => template)
+        .filter(({ metadata }) => matches(spec.selector, metadata.labels ?? {}));
+      expect(pods).toHaveLength(1);
+      const ports = pods[0]!.spec.containers.flatMap((container) => container.ports ?? []);
+      expect(ports.map(({ name }) => name)).toContain(spec.podMetricsEndpoints[0]!.port);
+      return pods[0]!.metadata.labels?.['app.kubernetes.io/component'];
+    });
+    expect(found).toEqual(['worker']);
   });
 
   it('monitoring brings rules, and a dashboard in each ConfigMap that Grafana’s sidecar looks for', async () => {

@@ -1,12 +1,17 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { access, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { ALERT_NAMES, ALERTS, FOREIGN_METRICS } from '../../scripts/monitoring/alerts.ts';
 import { DASHBOARDS } from '../../scripts/monitoring/dashboards.ts';
 import { durations } from '../../scripts/monitoring/durations.ts';
-import { ruleGroups } from '../../scripts/monitoring/rules.ts';
-import { MONITORING_FOLDER, monitoringFiles, ruleFile } from '../../scripts/write-monitoring.ts';
+import { ruleGroups, RUNBOOKS } from '../../scripts/monitoring/rules.ts';
+import {
+  MONITORING_FOLDER,
+  monitoringFiles,
+  parseRunbooks,
+  ruleFile,
+} from '../../scripts/write-monitoring.ts';
 import { PROJECT_ROOT } from '../support/processes.ts';
 import { promtool } from '../support/promtool.ts';
 import { documentedMetrics } from './documented.ts';
@@ -144,10 +149,32 @@ describe('every alert', () => {
       const { summary, description, runbook_url: runbook } = rule.annotations;
       expect(summary!.length, rule.alert).toBeGreaterThan(20);
       expect(description, rule.alert).toMatch(/\.$/);
-      expect(runbook).toMatch(new RegExp(`/runbooks/${rule.alert}\\.md$`));
+      expect(runbook).toBe(`${RUNBOOKS}/${rule.alert}.md`);
       expect(rule.labels).toMatchObject({ service: 'millrace' });
     }
   });
+
+  it('links its page by a path in the repository, or where a platform says that the pages are', async () => {
+    const linksOf = (runbooks?: string): ReadonlySet<string> => {
+      const { 'prometheusrule.yaml': text = '' } = monitoringFiles(runbooks);
+      return new Set([...text.matchAll(/^ *runbook_url: (.+)$/gm)].map(([, link]) => link!));
+    };
+    const links = linksOf();
+    expect(links.size).toBe(ALERT_NAMES.length);
+    for (const link of links) await expect(access(join(PROJECT_ROOT, link)), link).resolves.toBeUndefined();
+
+    const published = linksOf(parseRunbooks('https://git.example.com/millrace/docs/runbooks/'));
+    expect(published).toEqual(
+      new Set(ALERT_NAMES.map((name) => `https://git.example.com/millrace/docs/runbooks/${name}.md`)),
+    );
+  });
+
+  it.each(['docs/runbooks', 'ftp://example.com/', 'https://example.com/?page=', ''])(
+    'links no page at %j',
+    (text) => {
+      expect(() => parseRunbooks(text)).toThrow(/must be an http or https URL/);
+    },
+  );
 
   it('has a page in docs/runbooks with all its parts, and there is no other', async () => {
     const folder = join(PROJECT_ROOT, 'docs/runbooks');

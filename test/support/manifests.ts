@@ -243,6 +243,12 @@ export interface Kinds {
       readonly endpoints: readonly { readonly port: string; readonly path: string }[];
     };
   };
+  readonly PodMonitor: Manifest & {
+    readonly spec: {
+      readonly selector: LabelSelector;
+      readonly podMetricsEndpoints: readonly { readonly port: string; readonly path: string }[];
+    };
+  };
   readonly HTTPRoute: Manifest & {
     readonly spec: {
       readonly hostnames: readonly string[];
