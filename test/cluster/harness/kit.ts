@@ -14,7 +14,8 @@ export interface Access {
 export interface Kit {
   readonly access: Access;
   isUp(): Promise<boolean>;
-  up(): Promise<void>;
+  /** Also adds to one that is up. */
+  up(additions?: readonly ('keda' | 'traefik')[]): Promise<void>;
   down(): Promise<void>;
   makeBaseImages(): Promise<void>;
   buildImage(tag: string, context: string, flags: readonly string[]): Promise<void>;
@@ -48,7 +49,8 @@ export async function findKit(env: NodeJS.ProcessEnv): Promise<Kit> {
       }).catch(() => undefined); // there may be no kubectl yet
       return asked?.code === 0;
     },
-    up: () => script('up', [], UP_TIMEOUT_MS),
+    up: (additions = []) =>
+      script('up', additions.length === 0 ? [] : ['--with', additions.join(',')], UP_TIMEOUT_MS),
     down: () => script('down', [], 120_000),
     makeBaseImages: () => script('base-image', [], BUILD_TIMEOUT_MS),
     buildImage: async (tag, context, flags) => {

@@ -6,11 +6,14 @@ import { check } from '../../faults/harness/checker.ts';
 import { startLedger, type Ledger } from '../../faults/harness/ledger.ts';
 import { startLoad, type Load, type Span } from '../../faults/harness/load.ts';
 import { deployLedgerWorkflow, putHookCredential, type Target } from '../../faults/harness/stage.ts';
-import { createApiClient } from '../../support/platform.ts';
+import { createApiClient, type ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
+import { findKit, type Kit } from '../harness/kit.ts';
 import { isReady, podsOf, settled, type Deployment, type Pod } from '../harness/kubectl.ts';
 import { table } from '../harness/report.ts';
+import { describeAutoscaling } from './autoscaling.ts';
+import { describeIngress } from './ingress.ts';
 import type { Part } from './part.ts';
 import { describeUpgrades } from './upgrades.ts';
 
@@ -60,9 +63,12 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
     let sql: pg.Pool;
     let load: Load;
     let target: Target;
+    let client: ApiClient;
+    let kit: Kit;
     const events: Event[] = [];
 
     beforeAll(async () => {
+      kit = await findKit(process.env);
       ledger = await startLedger(MACHINE);
       staging = await createInstallation(kubectl, cluster.images, 'staging', {
         platform: ['postgres', 'redis'],
@@ -104,7 +110,7 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
       });
       sql.on('error', () => undefined); // at the end, when its server goes
       const origin = `http://${address}`;
-      const client = createApiClient(origin, Buffer.from(key, 'base64').toString());
+      client = createApiClient(origin, Buffer.from(key, 'base64').toString());
       await putHookCredential(client);
       target = await deployLedgerWorkflow(client, ledger, 'rollouts');
       load = startLoad({ origin, hook: target.hook, perSecond: PER_SECOND });
@@ -194,6 +200,7 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
     });
 
     describeUpgrades({ cluster, kubectl, staging: () => staging, sql: () => sql, under });
+    describeAutoscaling({ kubectl, staging: () => staging, client: () => client, under });
 
     it('workers from 1 to 3 and back', { timeout: 400_000 }, async () => {
       // It would take its own number again.
@@ -248,5 +255,7 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
         `their outcome was recorded: ${reRun}; steps that were cut off and ran again under the same key: ${repeatedInFlight}, with ${lostLeases} lost leases.`,
       ]);
     });
+
+    describeIngress({ kubectl, kit: () => kit, staging: () => staging, client: () => client });
   });
 }

@@ -85,7 +85,7 @@ export function describeSandboxes({ cluster, kubectl, report }: Part): void {
     };
     const poolsReady = async (timeoutMs = 150_000): Promise<void> => {
       for (const name of POOLS) {
-        await waitFor(() => poolReady(name), { timeoutMs, intervalMs: 300, what: `${name} to be full` });
+        await waitFor(() => poolReady(name), { timeoutMs, intervalMs: 1000, what: `${name} to be full` });
       }
     };
     const withApi = async <T>(work: (client: ApiClient) => Promise<T>): Promise<T> => {
