@@ -4,6 +4,7 @@ import { glob, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RUNBOOKS } from '../../scripts/monitoring/rules.ts';
 import { parseWorkflow } from '../../src/core/definition/parse.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { startPlatform, type TestPlatform } from '../support/platform.ts';
@@ -162,7 +163,7 @@ describe('workflow-failing', () => {
     };
     expect(channel).toBe('#shop');
     expect(text).toContain('order-intake: 25% of the executions of order-intake failed within an hour.');
-    expect(text).toContain('/runbooks/WorkflowFailing.md');
+    expect(text).toContain(`How to mend it: ${RUNBOOKS}/WorkflowFailing.md`);
   });
 
   it('keeps silent below the threshold of each owner, and has a default for all others', async () => {
