@@ -69,11 +69,13 @@ test.each([true, false])(
     const { gateway, driver, port, idle, pods } = await setUp();
     const runner = await dial(port, { isHasty });
     await idle(1);
-    expect(runner.received).toContainEqual({
-      type: 'registered',
-      self: '10.0.0.1:8082',
-      gateways: ['10.0.0.1:8082'],
-    });
+    await vi.waitFor(() =>
+      expect(runner.received).toContainEqual({
+        type: 'registered',
+        self: '10.0.0.1:8082',
+        gateways: ['10.0.0.1:8082'],
+      }),
+    );
     const sandbox = await driver.start(SPEC);
     expect(sandbox).toMatchObject({ id: 'runner-pod-1', isWarm: true });
     expect(pods.claim).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
@@ -115,7 +117,9 @@ test('a claim that finds nobody starts a runner, and takes the first of its runt
 });
 
 test('a pod that cannot be written down as claimed is thrown away unused', async () => {
-  const claim = vi.fn<Pods['claim']>().mockRejectedValueOnce(new KubernetesError(422, 'the label is gone'));
+  const claim = vi
+    .fn<Pods['claim']>(async () => undefined)
+    .mockRejectedValueOnce(new KubernetesError(422, 'the label is gone'));
   const { driver, port, idle, pods } = await setUp({ pods: { claim } });
   const first = await dial(port, { token: 'first' });
   await idle(1);
@@ -187,12 +191,26 @@ test('one address gets a few connections, whatever it shows on them', async () =
 });
 
 test('a runner that is another worker’s already is passed over', async () => {
-  const { driver, port, idle } = await setUp();
+  const claim = vi
+    .fn<Pods['claim']>(async () => undefined)
+    .mockRejectedValueOnce(new KubernetesError(422, 'the label is gone'));
+  const { driver, port, idle, pods } = await setUp({ pods: { claim } });
   await dial(port, { token: 'taken', claim: 'busy' });
   await idle(1);
   await dial(port, { token: 'free' });
   await idle(2);
   expect((await driver.start(SPEC)).id).toBe('runner-free');
+  expect(pods.remove).not.toHaveBeenCalled();
+});
+
+test('a runner that says no to whom Kubernetes says yes is nobody’s, and thrown away', async () => {
+  const { driver, port, idle, pods } = await setUp();
+  await dial(port, { token: 'torn', claim: 'busy' });
+  await idle(1);
+  await dial(port, { token: 'free' });
+  await idle(2);
+  expect((await driver.start(SPEC)).id).toBe('runner-free');
+  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('torn'));
 });
 
 test('a runner that does not answer its claim is passed over', async () => {

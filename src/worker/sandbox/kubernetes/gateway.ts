@@ -143,25 +143,31 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       waiters.push(waiter);
     });
   /**
-   * Makes it this worker's, there and in Kubernetes: only then may it run anything.
+   * Makes it this worker's, there and in Kubernetes: only then may it run anything. Both are asked at once, for time counts
+   * here; where one says yes and the other no, the pod is nobody's, and is deleted.
    *
    * @returns false when it is gone, or another's
    * @throws when Kubernetes does not answer: no other runner could be claimed either
    */
   const claim = async (runner: RunnerConnection): Promise<boolean> => {
     const { pod, socket } = runner;
-    if ((await runner.claim(options.claimTimeoutMs ?? CLAIM_TIMEOUT_MS)) !== 'claimed') return false;
     held.add(pod.uid);
-    try {
-      await pods.claim(pod);
-      return true;
-    } catch (raw) {
-      logger.warn({ err: coerceError(raw), pod: pod.name }, 'a runner pod could not be claimed');
-      socket.destroy();
-      await discard(pod);
-      if (raw instanceof KubernetesError && raw.status < 500) return false;
-      throw raw;
-    }
+    const [answer, failure] = await Promise.all([
+      runner.claim(options.claimTimeoutMs ?? CLAIM_TIMEOUT_MS),
+      pods.claim(pod).then(
+        () => undefined,
+        (raw: unknown) => coerceError(raw),
+      ),
+    ]);
+    if (answer === 'claimed' && failure === undefined) return true;
+    socket.destroy();
+    // Of one that is another worker's, Kubernetes has said no, or the sweep finds it marked as ours.
+    if (answer === 'claimed' || failure === undefined) await discard(pod);
+    else held.delete(pod.uid);
+    if (failure === undefined) return false;
+    logger.warn({ err: failure, pod: pod.name, answer }, 'a runner pod could not be claimed');
+    if (failure instanceof KubernetesError && failure.status < 500) return false;
+    throw failure;
   };
   const discard = async (pod: RunnerPod): Promise<void> => {
     try {
