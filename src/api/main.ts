@@ -41,17 +41,20 @@ async function main(): Promise<void> {
       let api: ApiRuntime | undefined;
       const restarts = restartOnChangedSecrets({
         process: 'api',
-        role: 'millrace_api',
+        port: config.API_PORT,
+        role: 'millrace_ingest',
         keys: apiKeys,
         env: process.env,
         databaseUrl: config.DATABASE_URL,
         checkMs: config.SECRETS_CHECK_MS,
+        graceMs: config.SHUTDOWN_GRACE_MS,
         logger,
         leave: () => api?.leave,
         end: () => end(EXIT_AGAIN),
       });
       const { databaseUrl } = restarts;
       api = await startApi({ config, databaseUrl, logger, metrics, hints, tracing, waitForDatabase: signal });
+      void restarts.started();
       return {
         async stop() {
           restarts.stop();

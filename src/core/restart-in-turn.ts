@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { followSecrets } from './config/follow-secrets.ts';
 import type { ConfigKeys } from './config/key.ts';
 import type { Environment } from './config/load.ts';
 import type { databaseKeys } from './config/keys.ts';
-import { openDatabase, type DatabaseRole } from './db/database.ts';
+import { openDatabase, type Database, type DatabaseRole } from './db/database.ts';
+import { leaveDuty, takeDuty } from './db/duties.ts';
 import { coerceError } from './errors/app-error.ts';
 import type { Logger } from './logger.ts';
 
@@ -11,12 +14,16 @@ type ProcessKeys = ConfigKeys & Pick<typeof databaseKeys, 'DATABASE_URL'>;
 
 export interface RestartOptions<K extends ProcessKeys> {
   readonly process: 'api' | 'worker';
+  /** Tells it from others of its kind on this host; what is started in its place has the same one. */
+  readonly port: number;
   readonly role: DatabaseRole;
   readonly keys: K;
   readonly env: Environment;
   readonly databaseUrl: string;
   /** SECRETS_CHECK_MS. */
   readonly checkMs: number;
+  /** SHUTDOWN_GRACE_MS. */
+  readonly graceMs: number;
   readonly logger: Logger;
   /** Becomes unready, and goes on serving. Undefined while it has not started: then there is nobody to take turns for. */
   readonly leave: () => (() => void) | undefined;
@@ -27,28 +34,31 @@ export interface RestartOptions<K extends ProcessKeys> {
 export interface Restarts {
   /** What new connections are opened with. */
   readonly databaseUrl: () => string;
+  /** To be called once this process serves: it was its turn, perhaps, and now it is the next one's. */
+  started(): Promise<void>;
   stop(): void;
 }
 
-/** In multiples of the time between two looks at the files. */
-const SETTLE = 2;
+/** How long a process serves on while it is ready no more, in multiples of the time between two looks at the files. */
+const LEAVING = 2;
+/** What is started in the place of a process that ended may take so long; then it is the next one's turn anyway. */
+const START_MS = 60_000;
 
 /**
  * Has this process started anew after one of its secrets' files has changed, one process of the installation after the
- * other. Whose turn it is, is a lock in PostgreSQL that ends with its holder; a little later the next one begins, when
- * the one before is ready again.
+ * other: it is the turn of one until the process in its place serves.
  *
  * Until then new connections to PostgreSQL use the new user and password, as the old ones may be void by now.
  */
 export function restartOnChangedSecrets<K extends ProcessKeys>(options: RestartOptions<K>): Restarts {
-  const { logger, checkMs } = options;
+  const { logger } = options;
   const stopping = new AbortController();
   let databaseUrl = options.databaseUrl;
   let isUnderWay = false;
   const unfollow = followSecrets({
     keys: options.keys,
     env: options.env,
-    everyMs: checkMs,
+    everyMs: options.checkMs,
     onChange({ names, config }) {
       const next = (config as { readonly DATABASE_URL: string }).DATABASE_URL; // ProcessKeys has it
       if (isSameDatabase(databaseUrl, next)) databaseUrl = next;
@@ -68,11 +78,47 @@ export function restartOnChangedSecrets<K extends ProcessKeys>(options: RestartO
   });
   return {
     databaseUrl: () => databaseUrl,
+    async started() {
+      if (options.checkMs === 0) return;
+      try {
+        await withTurns(options, databaseUrl, (db) => leaveDuty(db, turnOf(options), holderOf(options)));
+      } catch (raw) {
+        logger.warn({ err: coerceError(raw) }, 'the next process has to wait for its turn a little longer');
+      }
+    },
     stop() {
       unfollow();
       stopping.abort();
     },
   };
+}
+
+type Turns = Pick<RestartOptions<ProcessKeys>, 'process' | 'port' | 'role'>;
+
+const turnOf = ({ process }: Turns): string => `restart ${process}`;
+
+/** The same for this process and for the one that is started in its place. */
+const holderOf = ({ process, port }: Turns): string =>
+  createHash('sha256')
+    .update(`${hostname()} ${process} ${port}`)
+    .digest('hex')
+    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+
+async function withTurns<T>(turns: Turns, url: string, work: (db: Database) => Promise<T>): Promise<T> {
+  const db = openDatabase({
+    url,
+    role: turns.role,
+    name: `millrace ${turns.process} restart`,
+    maxConnections: 1,
+    queryTimeoutMs: 10_000,
+    acquireTimeoutMs: 10_000,
+    onError: () => undefined,
+  });
+  try {
+    return await work(db);
+  } finally {
+    await db.end();
+  }
 }
 
 async function restart<K extends ProcessKeys>(
@@ -81,34 +127,16 @@ async function restart<K extends ProcessKeys>(
   signal: AbortSignal,
 ): Promise<void> {
   const { logger, checkMs } = options;
-  const settle = (): Promise<void> => delay(SETTLE * checkMs, undefined, { signal });
+  const leavingMs = LEAVING * checkMs;
+  const turnMs = leavingMs + options.graceMs + START_MS;
   if (options.leave() === undefined) return options.end();
-  const db = openDatabase({
-    url: databaseUrl,
-    role: options.role,
-    name: `millrace ${options.process} restart`,
-    maxConnections: 1,
-    queryTimeoutMs: 10_000,
-    acquireTimeoutMs: 10_000,
-    onError: () => undefined,
-  });
   for (;;) {
     try {
-      await db.withConnection(async (client) => {
-        const isMine = async (): Promise<boolean> => {
-          const { rows } = await client.query<{ taken: boolean }>(
-            'select pg_try_advisory_lock(hashtextextended($1, 0)) as taken',
-            [`millrace restart ${options.process}`],
-          );
-          return rows[0]?.taken === true;
-        };
-        while (!(await isMine())) await delay(checkMs, undefined, { signal });
-        await settle();
-        logger.info('this process leaves, to be started anew');
-        options.leave()?.();
-        await settle();
+      await withTurns(options, databaseUrl, async (db) => {
+        while (!(await takeDuty(db, turnOf(options), holderOf(options), turnMs)))
+          await delay(checkMs, undefined, { signal });
       });
-      return options.end();
+      break;
     } catch (raw) {
       if (signal.aborted) throw raw;
       // With these secrets it would not come back.
@@ -116,9 +144,13 @@ async function restart<K extends ProcessKeys>(
         { err: coerceError(raw) },
         'the changed DATABASE_URL does not work; this process goes on with the one before, and tries again',
       );
-      await settle();
+      await delay(checkMs, undefined, { signal });
     }
   }
+  logger.info('this process leaves, to be started anew');
+  options.leave()?.();
+  await delay(leavingMs, undefined, { signal });
+  options.end();
 }
 
 /** Whether only user and password differ: what is written through either is in one place. */

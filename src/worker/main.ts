@@ -47,11 +47,13 @@ async function main(): Promise<void> {
       let worker: WorkerRuntime | undefined;
       const restarts = restartOnChangedSecrets({
         process: 'worker',
+        port: config.WORKER_PORT,
         role: 'millrace_engine',
         keys: workerKeys,
         env: process.env,
         databaseUrl: config.DATABASE_URL,
         checkMs: config.SECRETS_CHECK_MS,
+        graceMs: config.SHUTDOWN_GRACE_MS,
         logger,
         // Nobody is told whether a worker takes work.
         leave: () => worker && (() => undefined),
@@ -67,6 +69,7 @@ async function main(): Promise<void> {
         ...(publisher === undefined ? {} : { announce: publisher.publish }),
         waitForDatabase: signal,
       });
+      void restarts.started();
       worker.sandboxes
         .then(() => leaveRoot(config, worker, logger))
         .catch((raw: unknown) => {
