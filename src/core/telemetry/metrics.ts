@@ -4,6 +4,7 @@ import { TERMINAL_EXECUTION_STATES } from '../executions/status.ts';
 import { PLATFORM_FAULTS } from '../step-error.ts';
 import { VERSION } from '../version.ts';
 import { createMakers, type MetricDescription } from './metric-makers.ts';
+import { REFUSAL_REASONS, SANDBOX_LOSS_REASONS, SANDBOX_RECYCLE_REASONS } from './reasons.ts';
 import { createRegistries } from './registries.ts';
 import { createWorkflowLabels, type WorkflowLabel } from './workflow-labels.ts';
 
@@ -225,13 +226,13 @@ export function createMetrics() {
       state: ['spare', 'starting', 'idle', 'busy'],
     }),
     sandboxLosses: counter('sandbox_losses_total', 'worker', 'Sandboxes that ended without being asked to', {
-      reason: undefined,
+      reason: SANDBOX_LOSS_REASONS,
     }),
     sandboxRecycled: counter('sandbox_recycled_total', 'worker', 'Sandboxes that were ended, by why', {
-      reason: undefined,
+      reason: SANDBOX_RECYCLE_REASONS,
     }),
     egressRefusals: counter('broker_refusals_total', 'worker', 'Outgoing requests that were refused', {
-      reason: undefined,
+      reason: REFUSAL_REASONS,
     }),
   };
 

@@ -1,9 +1,10 @@
 import { coerceError } from '../../../core/errors/app-error.ts';
 import type { Logger } from '../../../core/logger.ts';
+import type { SandboxLossReason, SandboxRecycleReason } from '../../../core/telemetry/reasons.ts';
 import type { Runtime, SandboxDriver, SandboxLimits } from '../driver.ts';
 import { openSession, type Session, type SessionOptions } from '../session.ts';
 import type { PoolMetrics } from './metrics.ts';
-import { createMember, type Member, type RecycleReason } from './member.ts';
+import { createMember, type Member } from './member.ts';
 import { createStartBackoff, type StartBackoff } from './start-backoff.ts';
 import { costOf, limitsKey, type PoolBounds, type Wish } from './state.ts';
 import { warmUp } from './warm-up.ts';
@@ -33,9 +34,9 @@ export interface Fleet {
   runEnded(member: Member): void;
   vacate(member: Member): void;
   /** Ends it as soon as nothing runs in it; it takes nothing more. */
-  condemn(member: Member, reason: RecycleReason): void;
+  condemn(member: Member, reason: SandboxRecycleReason): void;
   /** Ends it at once. */
-  end(member: Member, reason: RecycleReason): void;
+  end(member: Member, reason: SandboxRecycleReason): void;
   closeAll(): void;
 }
 
@@ -66,7 +67,7 @@ export function createFleet(deps: {
   const watch = (member: Member, session: Session): void => {
     void session.lost.then(({ cause, exit }) => {
       if (cause !== 'closed') {
-        const reason = cause === 'exit' ? exit.reason : cause;
+        const reason: SandboxLossReason = cause === 'exit' ? exit.reason : cause;
         metrics.sandboxLosses.inc({ reason });
         logger.info({ sandbox: session.sandbox.id, reason, detail: exit.detail }, 'a sandbox was lost');
       }
@@ -136,13 +137,13 @@ export function createFleet(deps: {
     members.push(member);
     void launch(member);
   };
-  const end = (member: Member, reason: RecycleReason): void => {
+  const end = (member: Member, reason: SandboxRecycleReason): void => {
     if (member.phase === 'ending') return;
     member.phase = 'ending';
     metrics.sandboxRecycled.inc({ reason });
     member.session?.close();
   };
-  const condemn = (member: Member, reason: RecycleReason): void => {
+  const condemn = (member: Member, reason: SandboxRecycleReason): void => {
     member.isCondemned = true;
     member.condemnedFor ??= reason;
     if (member.used === 0) end(member, reason);

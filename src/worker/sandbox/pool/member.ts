@@ -1,11 +1,8 @@
+import type { SandboxRecycleReason } from '../../../core/telemetry/reasons.ts';
 import type { SandboxLimits } from '../driver.ts';
 import type { Session } from '../session.ts';
 import type { RunEnd, RunRequest, SandboxSlot } from '../types.ts';
 import type { Entry } from './state.ts';
-
-/** Why the pool ends a sandbox. */
-export type RecycleReason =
-  'idle' | 'executions' | 'slot_lost' | 'memory_pressure' | 'evicted' | 'single_use' | 'surplus' | 'limits';
 
 /** Slots that a sandbox is expected to have until it says so itself. */
 const USUAL_SLOTS = 2;
@@ -20,7 +17,7 @@ export interface Member extends Writable<Entry> {
   executions: number;
   /** Started for a request, not taken from the spares: its first run is a miss. */
   isFresh: boolean;
-  condemnedFor: RecycleReason | undefined;
+  condemnedFor: SandboxRecycleReason | undefined;
 }
 
 export const createMember = (
