@@ -15,7 +15,11 @@ const FILE = join(PROJECT_ROOT, 'docs', 'kubernetes-report.md');
 export function createReport(): Report {
   const sections = new Map<string, readonly string[]>();
   return {
-    section: (title, lines) => void sections.set(title, lines),
+    section(title, lines) {
+      sections.set(title, lines);
+      // A run of one part writes no report, but its figures are there to be read.
+      process.stderr.write(`\n## ${title}\n\n${lines.join('\n')}\n`);
+    },
     async write() {
       const parts = [...sections].map(([title, lines]) => `## ${title}\n\n${lines.join('\n')}\n`);
       const { cpu, cores, memoryGiB, kernel, commit } = await describeMachine();

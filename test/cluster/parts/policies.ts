@@ -79,6 +79,10 @@ export function describePolicies({ cluster, kubectl, report }: Part): void {
     }, 300_000);
     afterAll(async () => {
       await outside.close();
+      // Of namespaces that were there before, and stay.
+      for (const name of NEIGHBOURS) {
+        await kubectl.try(['--namespace', name, 'delete', 'pod', name, '--force', '--grace-period=0']);
+      }
       await removeNamespaces(kubectl, madeNamespaces);
       await dev.remove();
       await restoreKinds();

@@ -126,11 +126,10 @@ export function describeSandboxes({ cluster, kubectl, report }: Part): void {
         for (const [target, outcome] of Object.entries(seen.reach)) {
           expect.soft(outcome, target).not.toBe('reached');
         }
-        const pod = (await podsOf(kubectl, dev.runners, CLAIMED)).find(
-          ({ metadata }) => metadata.name === seen.pod,
-        );
-        expect(pod?.metadata.labels).toMatchObject({ [CLAIMED]: worker.metadata.name });
-        expect(pod?.metadata.labels).not.toHaveProperty([WAITING]);
+        const pods = await podsOf(kubectl, dev.runners, 'app.kubernetes.io/component=runner');
+        const labels = Object.fromEntries(pods.map(({ metadata }) => [metadata.name, metadata.labels]));
+        expect(labels).toHaveProperty(seen.pod, expect.objectContaining({ [CLAIMED]: worker.metadata.name }));
+        expect(labels[seen.pod]).not.toHaveProperty([WAITING]);
         report.section('The kernel that code sees', [
           '```',
           ...seen.kernel.trim().split('\n').slice(0, 3),
