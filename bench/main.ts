@@ -18,7 +18,7 @@ const TOP_FUNCTIONS = 25;
 /** The exit status after each, as shells have it: 128 and its number. */
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const USAGE = `Usage: npm run bench [-- --only <names> --runs <1-20> --seconds <2-120> --profile <folder> --env <NAME=value>...]
-Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}; sandbox: all that begin so.
+Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}; sandbox, telemetry: all that begin so.
 By name alone: ${ON_REQUEST.map((measure) => measure.name).join(', ')}, which runs once.
 Only a run of all of them, as they are, writes docs/performance.md. --env sets a variable of API and worker. --profile leaves
 CPU profiles of both in the folder and prints what they and the statements of PostgreSQL take; it slows everything down.`;

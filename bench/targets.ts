@@ -1,6 +1,7 @@
 import { DEPTH_FIGURES } from './depth-targets.ts';
 import type { Figure } from './figure.ts';
 import { SANDBOX_FIGURES } from './sandbox-targets.ts';
+import { TELEMETRY_FIGURES } from './telemetry-targets.ts';
 
 /** Every figure, and what it is held against (the release gates of the project). */
 export const FIGURES = {
@@ -126,6 +127,7 @@ export const FIGURES = {
   secondStartMs: { title: '`npm start` in the same folder again', unit: 'ms' },
   ...SANDBOX_FIGURES,
   ...DEPTH_FIGURES,
+  ...TELEMETRY_FIGURES,
   othersPercent: { title: 'this machine: what others used of it before each round', unit: '%' },
   clientLimitPerSecond: {
     title: 'this machine: the load generator against a bare node:http server, which is its own limit',

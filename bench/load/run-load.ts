@@ -17,12 +17,29 @@ export async function runOpenLoop(processes: TestProcesses, order: OpenLoopOrder
   return checked(await runToEnd<OpenLoopResult>(processes, 'open-loop.ts', order));
 }
 
+interface Server {
+  readonly port: number;
+  readonly process: TestProcess;
+  stop(): Promise<void>;
+}
+
 /** A server that answers every request at once, in a process of its own. */
-export async function startBareServer(
+export const startBareServer = (processes: TestProcesses, status: number): Promise<Server> =>
+  startServer(processes, 'bare-server.ts', String(status));
+
+/** What spans are sent to. */
+export async function startTraceSink(
   processes: TestProcesses,
-  status: number,
-): Promise<{ readonly port: number; readonly process: TestProcess; stop(): Promise<void> }> {
-  const child = processes.start([process.execPath, file('bare-server.ts'), String(status)]);
+): Promise<Server & { receivedBytes(): Promise<number> }> {
+  const server = await startServer(processes, 'trace-sink.ts');
+  return {
+    ...server,
+    receivedBytes: async () => Number(await (await fetch(`http://127.0.0.1:${server.port}/`)).text()),
+  };
+}
+
+async function startServer(processes: TestProcesses, name: string, ...args: string[]): Promise<Server> {
+  const child = processes.start([process.execPath, file(name), ...args]);
   const [, port] = await child.waitForOutput(/listening on (\d+)/);
   return {
     port: Number(port),

@@ -14,6 +14,7 @@ import { sandboxFirst, sandboxMiss } from './sandbox/first.ts';
 import { sandboxLoad } from './sandbox/load.ts';
 import { sandboxSpare } from './sandbox/spare.ts';
 import { start } from './start.ts';
+import { telemetryAccept, telemetryExecute, telemetryHttp } from './telemetry.ts';
 
 /** In the order of a round; `latency` goes by what `accept` found. */
 export const MEASURES: readonly Measure[] = [
@@ -37,4 +38,11 @@ export const MEASURES: readonly Measure[] = [
 ];
 
 /** Run only when they are asked for by name. */
-export const ON_REQUEST: readonly Measure[] = [hostile, depth, tenth];
+export const ON_REQUEST: readonly Measure[] = [
+  hostile,
+  depth,
+  tenth,
+  telemetryAccept,
+  telemetryExecute,
+  telemetryHttp,
+];
