@@ -329,6 +329,8 @@ export interface Additions {
   readonly resources?: Readonly<Record<string, string>>;
   /** Further keys of the ConfigMap. */
   readonly literals?: readonly string[];
+  /** How many runners of each runtime wait, where that is not the overlay's number. */
+  readonly warmPool?: number;
 }
 
 /** The overlay as somebody has it who has added components as their README says. */
@@ -371,6 +373,12 @@ export async function extendOverlay(
   if (additions.literals !== undefined) await extendConfig(platform, additions.literals);
   if (additions.images !== undefined) {
     await run(tool('kustomize'), ['edit', 'set', 'image', ...additions.images], { cwd: overlay });
+  }
+  if (additions.warmPool !== undefined) {
+    const replicas = ['runner-warm-pool', 'runner-warm-pool-python'].map(
+      (name) => `${name}=${additions.warmPool}`,
+    );
+    await run(tool('kustomize'), ['edit', 'set', 'replicas', ...replicas], { cwd: join(overlay, 'runners') });
   }
   await extend(
     overlay,

@@ -3,7 +3,7 @@ import { startLoad } from '../../faults/harness/load.ts';
 import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import type { Installation } from '../harness/installation.ts';
-import { settled, type Deployment, type Kubectl } from '../harness/kubectl.ts';
+import type { Deployment, Kubectl } from '../harness/kubectl.ts';
 
 const WORKER = 'staging-millrace-worker';
 const NUMBERS = JSON.stringify(Array.from({ length: 300 }, (_, index) => index));
@@ -29,8 +29,9 @@ export interface Scaled {
 
 export function describeAutoscaling({ kubectl, staging, client, under }: Scaled): void {
   it('busy workers become more, by the autoscaler', { timeout: 500_000 }, async () => {
-    const wanted = async (): Promise<number> =>
-      (await kubectl.get<Deployment>(staging().namespace, 'deployment', WORKER)).spec.replicas;
+    const deployment = (): Promise<Deployment> =>
+      kubectl.get<Deployment>(staging().namespace, 'deployment', WORKER);
+    const wanted = async (): Promise<number> => (await deployment()).spec.replicas;
     expect(await wanted()).toBe(2);
     const { hook } = await client().deploy(BUSY);
     await under('busy workers become more, by the autoscaler', async () => {
@@ -45,7 +46,12 @@ export function describeAutoscaling({ kubectl, staging, client, under }: Scaled)
         await busy.stop();
       }
       expect(new Set(busy.sent.map(({ answer }) => answer))).toEqual(new Set([202]));
-      await settled(kubectl, staging().namespace, WORKER);
+      // A small node may have no room for all that it wants by now.
+      await waitFor(async () => ((await deployment()).status.readyReplicas ?? 0) > 2, {
+        timeoutMs: 120_000,
+        intervalMs: 1000,
+        what: 'a third worker to be ready',
+      });
     });
     const scaler = await kubectl.run([
       '--namespace',

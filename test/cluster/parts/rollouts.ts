@@ -70,8 +70,11 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
     beforeAll(async () => {
       kit = await findKit(process.env);
       ledger = await startLedger(MACHINE);
+      await createInstallation(kubectl, cluster.images, 'staging').then((before) => before.remove());
       staging = await createInstallation(kubectl, cluster.images, 'staging', {
         platform: ['postgres', 'redis'],
+        // No step has code, and a node of two cores is full with the rest.
+        warmPool: 0,
         resources: { 'test-access.yaml': accessPolicies(ledger.port) },
         literals: [`egress-allow-private=${MACHINE}:${ledger.port}`],
       });
