@@ -81,10 +81,64 @@ function bucketsSection(): string {
   return table(['name', 'buckets'], rows);
 }
 
+const PERFORMANCE = 'docs/performance.md';
+
+/** A figure of docs/performance.md as it is there, with its unit. */
+function figure(performance: string, what: string): string {
+  const row = performance.split('\n').find((line) => line.startsWith(`| ${what} `));
+  const [, , measured] = row?.split('|').map((part) => part.trim().replaceAll('**', '')) ?? [];
+  if (measured === undefined) throw new Error(`${PERFORMANCE} has no figure ${JSON.stringify(what)}`);
+  return measured;
+}
+
+function capacitySection(): string {
+  const performance = readFileSync(pathOf(PERFORMANCE), 'utf8');
+  const of = (what: string): string => figure(performance, what);
+  const meanwhile = of('executions/s meanwhile');
+  const memory = {
+    api: of('memory of the API under load (highest RSS)'),
+    worker: of('memory of the worker under load (highest RSS)'),
+  };
+  return table(
+    ['load', 'one of it does', 'its CPU for each', 'CPU of PostgreSQL for each', 'memory, at most'],
+    [
+      [
+        'webhooks accepted, nothing else running',
+        `${of('accepts/s, API alone, 50 connections, HMAC verified')} an API`,
+        of('accepts, API alone: CPU of the API for each'),
+        of('accepts, API alone: CPU of PostgreSQL for each'),
+        memory.api,
+      ],
+      [
+        'webhooks accepted while a worker executes',
+        `${of('accepts/s while a worker executes')} an API, ${meanwhile} a worker`,
+        '',
+        '',
+        '',
+      ],
+      [
+        'executions of three `transform` steps',
+        `${of('executions/s of 3 `transform` steps, one worker')} a worker`,
+        of('3 `transform` steps: CPU of the worker for each execution'),
+        of('3 `transform` steps: CPU of PostgreSQL for each execution'),
+        memory.worker,
+      ],
+      [
+        'executions of three `http` steps',
+        `${of('executions/s of 3 `http` steps to a local sink, one worker')} a worker`,
+        of('3 `http` steps: CPU of the worker for each execution'),
+        of('3 `http` steps: CPU of PostgreSQL for each execution'),
+        memory.worker,
+      ],
+    ],
+  );
+}
+
 const SECTIONS: Readonly<Record<string, Readonly<Record<string, () => string>>>> = {
   'docs/configuration.md': { keys: keysSection },
   'docs/errors.md': { problems: problemsSection },
   'docs/metrics.md': { metrics: metricsSection, buckets: bucketsSection },
+  'docs/operations.md': { capacity: capacitySection },
 };
 
 export const GENERATED_DOCS = Object.keys(SECTIONS);
