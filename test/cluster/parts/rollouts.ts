@@ -76,7 +76,8 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
         // No step has code, and a node of two cores is full with the rest.
         warmPool: 0,
         resources: { 'test-access.yaml': accessPolicies(ledger.port) },
-        literals: [`egress-allow-private=${MACHINE}:${ledger.port}`],
+        // While all roll at once there are eight processes, and its PostgreSQL takes a hundred connections.
+        literals: [`egress-allow-private=${MACHINE}:${ledger.port}`, 'db-max-open-conns=10'],
       });
       const password = randomBytes(16).toString('hex');
       const applied = await staging.apply();
