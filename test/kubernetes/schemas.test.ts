@@ -41,7 +41,8 @@ const rendering = Promise.all([
   renderWith('staging', { platform: ['external-secrets', 'external-secrets/vault'] }),
 ]);
 
-describe('schemas', () => {
+// Kustomize and kubeconform go through thousands of lines, on a busy machine slowly.
+describe('schemas', { timeout: 120_000 }, () => {
   it.each(['v1.30', 'v1.34'])(
     'of Kubernetes %s, and of the components’ kinds, know all of it',
     async (version) => {
