@@ -25,13 +25,17 @@ export interface RootfsManifest {
   readonly pythonMissing: string | undefined;
 }
 
-/** No permission of any kind, no prompt for one, and nothing that looks outside the root file system. */
+/**
+ * No permission of any kind, no prompt for one, and nothing that looks outside the root file system. What it compiles is
+ * not kept: a cache that begins empty in each sandbox is 2,000 system calls and 6 MB for nobody.
+ */
 export const DENO_ARGUMENTS: readonly string[] = [
   'run',
   '--no-prompt',
   '--no-remote',
   '--no-npm',
   '--cached-only',
+  '--no-code-cache',
   '--no-config',
   '--no-lock',
 ];
@@ -52,10 +56,13 @@ export function runnerCommand(manifest: RootfsManifest, runtime: Runtime): reado
   }
 }
 
+/** Where nothing can be made: Deno then does without its databases. */
+const NO_FOLDER = '/nonexistent';
+
 /** All variables that a runner gets (SECURITY X03). */
 export function runnerEnvironment(runtime: Runtime): Readonly<Record<string, string>> {
   const common = { PATH: '/usr/bin', HOME: '/tmp', TMPDIR: '/tmp', LANG: 'C.UTF-8' };
   return runtime === 'javascript'
-    ? { ...common, DENO_DIR: '/tmp/deno', DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' }
+    ? { ...common, DENO_DIR: NO_FOLDER, DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' }
     : common;
 }
