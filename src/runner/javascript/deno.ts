@@ -2,7 +2,10 @@
 export interface DenoApi {
   readonly version: { readonly deno: string; readonly v8: string };
   readonly stdin: { read(buffer: Uint8Array): Promise<number | null> };
-  readonly stdout: { write(bytes: Uint8Array): Promise<number> };
+  readonly stdout: {
+    write(bytes: Uint8Array): Promise<number>;
+    writeSync(bytes: Uint8Array): number;
+  };
   exit(code: number): never;
 }
 

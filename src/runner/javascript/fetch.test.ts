@@ -133,9 +133,12 @@ describe('a request', () => {
     let most = 0;
     const body = `const all = Array.from({ length: ${MAX_FETCHES * 2 + 3} }, (_, n) => ctx.fetch('x:/' + n).then((r) => r.text()));
       return (await Promise.all(all)).length`;
+    const isFull = Promise.withResolvers<void>();
     const count = await output(body, async () => {
       most = Math.max(most, ++open);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (open === MAX_FETCHES) isFull.resolve();
+      await isFull.promise; // nobody is answered before
+      await new Promise((resolve) => setTimeout(resolve, 20));
       open--;
       return { body: 'x' };
     });

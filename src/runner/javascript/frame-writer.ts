@@ -1,6 +1,15 @@
 import { encodeFrame } from '../../core/sandbox/frames.ts';
 import type { RunnerHeader } from '../../core/sandbox/protocol.ts';
 
+/** What is written at once, from this thread: another one would have to be woken for it, and wake this one again. */
+const MAX_SYNC_BYTES = 16_384;
+
+interface Output {
+  /** Waits until the other side reads, when much of what was written before is unread. */
+  writeSync(bytes: Uint8Array): number;
+  write(bytes: Uint8Array): Promise<number>;
+}
+
 export type SendFrame = (header: RunnerHeader, payload?: Uint8Array) => void;
 
 /**
@@ -9,10 +18,7 @@ export type SendFrame = (header: RunnerHeader, payload?: Uint8Array) => void;
  *
  * @param onError the other side is gone
  */
-export function createFrameWriter(
-  output: { write(bytes: Uint8Array): Promise<number> },
-  onError: () => void,
-): SendFrame {
+export function createFrameWriter(output: Output, onError: () => void): SendFrame {
   let waiting: Uint8Array[] = [];
   let isWriting = false;
 
@@ -20,7 +26,11 @@ export function createFrameWriter(
     while (waiting.length > 0) {
       const bytes = join(waiting);
       waiting = [];
-      for (let at = 0; at < bytes.length;) at += await output.write(bytes.subarray(at));
+      const isSmall = bytes.length <= MAX_SYNC_BYTES;
+      for (let at = 0; at < bytes.length;) {
+        const rest = bytes.subarray(at);
+        at += isSmall ? output.writeSync(rest) : await output.write(rest);
+      }
     }
     // In the turn that found nothing waiting: a frame that came any later would wait for the next one.
     isWriting = false;
