@@ -210,3 +210,26 @@ describe('the process', () => {
     expect(JSON.parse(await runDeno(program))).toEqual([]);
   });
 });
+
+describe('globals that are made when they are first used', () => {
+  it.each(['console', 'performance', 'process'])('%s is as if it had always been there', async (name) => {
+    const look = `const before = '${name}' in globalThis && !Object.keys(globalThis).includes('${name}');
+      const first = ${name};
+      const { value, writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(globalThis, '${name}');
+      return [before, first === ${name}, value === first, writable, enumerable, configurable]`;
+    expect(await output(look)).toEqual([true, true, true, true, false, true]);
+  });
+
+  it.each(['console', 'performance', 'process'])('%s can be replaced before', async (name) => {
+    expect(await output(`${name} = { own: 1 }; return [${name}.own, globalThis.${name}.own]`)).toEqual([
+      1, 1,
+    ]);
+    expect(await output(`const ${name} = 2; return ${name}`)).toBe(2);
+  });
+
+  it('are those that modules lead to', async () => {
+    const same = `[require('process') === process, require('console') === console,
+      require('perf_hooks').performance === performance]`;
+    expect(await output(`return ${same}`)).toEqual([true, true, true]);
+  });
+});

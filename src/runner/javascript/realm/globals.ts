@@ -9,10 +9,29 @@ export const hidden = (value: unknown): PropertyDescriptor => ({
   configurable: true,
 });
 
+export const once = <T>(make: () => T): (() => T) => {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+};
+
+/**
+ * A global that is made when it is first read, as every run pays for what is made before it, and few use much of it. From
+ * then on, or once something is assigned to it, it is as if it had always been there.
+ */
+export function defineLazily(name: string, make: () => unknown): void {
+  const set = (value: unknown): void => void Object.defineProperty(globalThis, name, hidden(value));
+  const get = (): unknown => {
+    const value = make();
+    set(value);
+    return value;
+  };
+  Object.defineProperty(globalThis, name, { get, set, enumerable: false, configurable: true });
+}
+
 /** Gives the context what a server's JavaScript has besides the language. */
 export function installGlobals(host: Host): void {
-  const { structuredClone: clone, ...web } = host.web as { structuredClone: typeof structuredClone };
-  for (const [name, value] of Object.entries(web)) Object.defineProperty(globalThis, name, hidden(value));
+  Object.defineProperties(globalThis, host.webProperties);
+  const { structuredClone: clone } = host.web as { structuredClone: typeof structuredClone };
   const own = {
     ...DOM_GLOBALS,
     global: globalThis,

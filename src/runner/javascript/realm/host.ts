@@ -8,6 +8,8 @@ import type { Failure } from '../messages.ts';
 export interface Host {
   /** Globals that are no part of the language. */
   readonly web: Readonly<Record<string, unknown>>;
+  /** The same as properties of a global object, except for those of which each context has its own. */
+  readonly webProperties: PropertyDescriptorMap;
   /** Modules of Node by name, without `node:`. */
   readonly modules: Readonly<Record<string, unknown>>;
   /** Constructors of the slot's realm whose instances reach the author's code. */

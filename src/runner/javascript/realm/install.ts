@@ -3,7 +3,7 @@ import { createConsole, type Log } from './console.ts';
 import { createContext } from './context.ts';
 import { describeThrown, markCompileError, MissingExportError } from './errors.ts';
 import { createFetch } from './fetch.ts';
-import { hidden, installGlobals } from './globals.ts';
+import { defineLazily, hidden, installGlobals, once } from './globals.ts';
 import type { CommonJsFunction, Host, Realm, RunHost } from './host.ts';
 import { acceptForeignInstances } from './instance-of.ts';
 import { createRequire } from './modules.ts';
@@ -27,13 +27,13 @@ export function install(host: Host): Realm {
   installGlobals(host);
   acceptForeignInstances(host.intrinsics);
   const timers = createTimers(() => run().timers);
-  const console = createConsole(host, log);
-  const performance = createPerformance(host);
+  const console = once(() => createConsole(host, log));
+  const performance = once(() => createPerformance(host));
   const fetch = createFetch(run);
   const fail = (thrown: unknown): void => {
     current?.finish({ type: 'failed', ...describeThrown(thrown, (value) => host.format(value)) });
   };
-  const process = createProcess(host, log, fail);
+  const process = once(() => createProcess(host, log, fail));
   const { queueMicrotask: enqueue } = globalThis;
   const queueMicrotask = (callback: () => void): void =>
     enqueue(() => {
@@ -43,11 +43,13 @@ export function install(host: Host): Realm {
         fail(thrown); // V8 would tell the terminal
       }
     });
-  const globals = { ...timers.callbacks, queueMicrotask, console, performance, fetch, process };
+  const globals = { ...timers.callbacks, queueMicrotask, fetch };
   for (const [name, value] of Object.entries(globals)) {
     Object.defineProperty(globalThis, name, hidden(value));
   }
-  const require = createRequire({ host, process, timers, performance, console, fetch });
+  for (const [name, make] of Object.entries({ console, performance, process })) defineLazily(name, make);
+  const modules = once(() => createRequire({ host, process, timers, performance, console, fetch }));
+  const require = (specifier: string): unknown => modules()(specifier);
 
   // `await` and `try`, as the program may have put its own functions in place of those of promises.
   const execute = async (started: RunHost, payload: string): Promise<void> => {

@@ -7,10 +7,10 @@ import type { Timers } from './timers.ts';
 
 export interface ModuleParts {
   readonly host: Host;
-  readonly process: object;
+  readonly process: () => object;
   readonly timers: Timers;
-  readonly performance: object;
-  readonly console: object;
+  readonly performance: () => object;
+  readonly console: () => object;
   readonly fetch: HttpParts['fetch'];
 }
 
@@ -79,11 +79,11 @@ function unresolved(name: string, specifier: string): UnresolvedImportError {
 
 /** Modules with state, made anew for each run. */
 const ofThisRun = ({ host, process, timers, performance, console }: ModuleParts) => ({
-  process: () => process,
+  process,
   timers: () => ({ ...timers.callbacks, promises: timers.promises }),
   'timers/promises': () => timers.promises,
-  perf_hooks: () => ({ performance, constants: {} }),
-  console: () => console,
+  perf_hooks: () => ({ performance: performance(), constants: {} }),
+  console,
   diagnostics_channel: createDiagnosticsChannel,
   os: createOs,
   sys: () => host.modules.util,

@@ -48,8 +48,12 @@ function createHost(onTimeoutSignal: (ms: number) => AbortSignal): {
   });
   const restore = harden([web, HOST_MODULES, intrinsics, BEHIND_GETTERS, findBehindInstances()]);
   const { node, v8 } = process.versions;
+  const { structuredClone: _, ...plain } = web as Record<string, unknown>;
   const host: Host = {
     web,
+    webProperties: Object.fromEntries(
+      Object.entries(plain).map(([name, value]) => [name, { value, writable: true, configurable: true }]),
+    ),
     modules: HOST_MODULES,
     intrinsics,
     format: util.format,

@@ -14,7 +14,13 @@ const EMBEDDED: Readonly<Record<string, (build: Build) => Promise<string>>> = {
   slot: (build) => bundle(build, 'javascript/slot/main', { format: 'esm' }),
   // A script whose value is the function `install`.
   realm: async (build) => {
-    const script = await bundle(build, 'javascript/realm/install', { format: 'iife', globalName: 'realm' });
+    const script = await bundle(build, 'javascript/realm/install', {
+      format: 'iife',
+      globalName: 'realm',
+      // It is evaluated for each run: names that stay need no calls that set them again.
+      minifyIdentifiers: false,
+      keepNames: false,
+    });
     return `(() => { ${script}\nreturn realm.install; })()`;
   },
 };
