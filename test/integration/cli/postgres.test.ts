@@ -69,6 +69,8 @@ it('makes a cluster that keeps what it commits and lets nobody in without the pa
   expect(await shown('full_page_writes')).toBe('on');
   expect(await shown('synchronous_commit')).toBe('on');
   expect(await shown('data_checksums')).toBe('on');
+  expect(await shown('wal_segment_size')).toBe('1MB');
+  expect(await shown('max_wal_size')).toBe('1GB');
   expect(await shown('listen_addresses')).toBe('127.0.0.1');
   expect(await shown('password_encryption')).toBe('scram-sha-256');
   await expect(query(url.replace('pass%2Fword%401', 'wrong'), 'select 1')).rejects.toMatchObject({
