@@ -5,6 +5,8 @@ import { sensitiveValuesOf, type Credential } from './types.ts';
 /** Undefined when the tenant has no credential of that name. */
 export type ReadCredential = (tenantId: string, name: string) => Promise<Credential | undefined>;
 
+const NONE: ReadonlyMap<string, Credential> = new Map();
+
 /**
  * The credentials that a step names, by name.
  *
@@ -15,6 +17,7 @@ export async function loadCredentials(
   tenantId: string,
   names: readonly string[],
 ): Promise<ReadonlyMap<string, Credential>> {
+  if (names.length === 0) return NONE;
   const found = await Promise.all(names.map(async (name) => [name, await read(tenantId, name)] as const));
   const loaded = new Map<string, Credential>();
   for (const [name, credential] of found) {

@@ -1,3 +1,4 @@
+import { coerceError } from '../errors/app-error.ts';
 import { retryableError, terminalError, type StepError } from '../step-error.ts';
 
 const MAX_TIMER_MS = 2_147_483_647;
@@ -43,7 +44,16 @@ export function startDeadline(timeoutMs: number, signal: AbortSignal | undefined
     race: (promise) =>
       new Promise((resolve, reject) => {
         const forget = onFailure(reject);
-        promise.then(resolve, reject).finally(forget);
+        promise.then(
+          (value) => {
+            forget();
+            resolve(value);
+          },
+          (error: unknown) => {
+            forget();
+            reject(coerceError(error));
+          },
+        );
       }),
     dispose: () => {
       clearTimeout(timer);

@@ -147,7 +147,8 @@ const bodyOf = (
   upload === undefined ? (body as Buffer | undefined) : (upload.chunks as unknown as Readable); // undici's types leave out that it takes any async iterable
 
 function flat(headers: ReadonlyMap<string, string>, body: Buffer | StreamedBody | undefined): string[] {
-  const list = [...headers].flat();
+  const list: string[] = [];
+  for (const [name, value] of headers) list.push(name, value);
   // Without it the body is sent chunked; of a Buffer the length is known.
   if (isStreamed(body) && body.bytes !== undefined) list.push('content-length', String(body.bytes));
   return list;

@@ -116,7 +116,10 @@ function send(
   { isBodyIgnored, onOver }: Watch,
 ): Promise<ExchangeResponse> {
   const authorization = request.authorize?.(hop.url);
-  const headers = new Map([...hop.headers, ...checkHeaders(authorization?.headers ?? {})]);
+  const headers =
+    authorization?.headers === undefined
+      ? hop.headers
+      : new Map([...hop.headers, ...checkHeaders(authorization.headers)]);
   return exchange(
     deps.pools.for(destination),
     {

@@ -43,7 +43,7 @@ export function startCall(deps: CallDeps, method: string, target: string, onOver
       'http.request.method': KNOWN_METHODS.has(method.toUpperCase()) ? method.toUpperCase() : '_OTHER',
     },
   });
-  let place = placeOf(target);
+  let url = target;
   let denial: RefusalReason = 'url_denied';
   let status: number | undefined;
   let sent = 0;
@@ -54,10 +54,11 @@ export function startCall(deps: CallDeps, method: string, target: string, onOver
     if (isOver) return;
     isOver = true;
     onOver();
-    if (span !== undefined) describe(span);
+    const place = placeOf(url);
+    if (span !== undefined) describe(span, place);
     deps.log(level, oneLine(deps.redactor.text(`${method.slice(0, 20)} ${place} ${outcome}`)));
   };
-  const describe = (own: Span): void => {
+  const describe = (own: Span, place: string): void => {
     own.set({
       'server.address': deps.redactor.text(hostOf(place)),
       'http.response.status_code': status,
@@ -85,7 +86,7 @@ export function startCall(deps: CallDeps, method: string, target: string, onOver
   return {
     signal: abort.signal,
     span,
-    locate: (url) => (place = placeOf(url)),
+    locate: (found) => (url = found),
     expectDenial: (reason) => (denial = reason),
     answered: (answer) => (status = answer),
     countSent: (bytes) => (sent += bytes),
