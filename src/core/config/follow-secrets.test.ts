@@ -43,6 +43,12 @@ async function writeSecret(folder: string, state: string, token: string): Promis
   await rename(join(folder, 'new'), join(folder, 'data'));
 }
 
+/** All of it at once: who looks meanwhile sees no file that is only begun. */
+async function replaceFile(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text);
+  await rename(`${file}.new`, file);
+}
+
 describe('followSecrets', () => {
   it('tells which key has another value, and the whole configuration with it', async () => {
     const folder = await makeTempDirectory();
@@ -60,28 +66,28 @@ describe('followSecrets', () => {
   it('tells once of a value that cannot be used, and goes on from the one before', async () => {
     const folder = await makeTempDirectory();
     const file = join(folder, 'token');
-    await writeFile(file, 'first-token');
+    await replaceFile(file, 'first-token');
     const { changes, errors } = follow({ TOKEN_FILE: file });
     await aWhile();
-    await writeFile(file, 'canary');
+    await replaceFile(file, 'canary');
     await waitFor(() => errors.length > 0);
     await aWhile();
     expect(errors).toHaveLength(1);
     expect(errors[0]).not.toContain('canary');
     expect(changes).toEqual([]);
 
-    await writeFile(file, 'first-token');
+    await replaceFile(file, 'first-token');
     await aWhile();
-    await writeFile(file, 'third-token');
+    await replaceFile(file, 'third-token');
     await waitFor(() => changes.length > 0);
     expect(changes).toEqual([{ names: ['TOKEN'], token: 'third-token' }]);
   });
 
   it('looks at no file with 0', async () => {
     const file = join(await makeTempDirectory(), 'token');
-    await writeFile(file, 'first-token');
+    await replaceFile(file, 'first-token');
     const { changes } = follow({ TOKEN_FILE: file }, 0);
-    await writeFile(file, 'second-token');
+    await replaceFile(file, 'second-token');
     await aWhile();
     expect(changes).toEqual([]);
   });
