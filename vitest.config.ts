@@ -9,6 +9,8 @@ export default defineConfig({
     pool: 'forks',
     testTimeout: 20_000,
     hookTimeout: 60_000,
+    // All processors: by default one is left free, which on two is half the machine.
+    maxWorkers: '100%',
     reporters: ['default', './test/support/reporter.ts'],
     // The same restrictions as in production: no code from strings, no __proto__ (SECURITY.md S05, S06).
     execArgv: ['--disallow-code-generation-from-strings', '--disable-proto=delete'],
@@ -44,6 +46,7 @@ export default defineConfig({
           name: 'security',
           include: ['test/security/**/*.test.ts'],
           // Attacks on processors and memory are nothing to run other tests beside.
+          fileParallelism: false,
           sequence: { groupOrder: 2 },
         },
       },
