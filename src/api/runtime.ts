@@ -248,7 +248,7 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     stopping.abort();
-    doors.sayFarewell();
+    await doors.sayFarewell();
     backlog.stop();
     watcher.stop();
     // Requests under way need all that is closed after them.

@@ -24,8 +24,8 @@ export interface Doors {
   readonly adminPort: number;
   /** From now on requests go to `serve`; before, all but health and metrics are answered with 503. */
   open(serve: (req: IncomingMessage, res: ServerResponse) => void): void;
-  /** Has each connection closed with its answer. */
-  sayFarewell(): void;
+  /** Has each connection closed with its answer; resolves when none is in use any more, or after a few seconds. */
+  sayFarewell(): Promise<void>;
   /** Takes no more connections, and finishes requests under way. Idempotent. */
   close(): Promise<void>;
 }

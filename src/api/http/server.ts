@@ -6,6 +6,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
 import { appError, errorCodeOf } from '../../core/errors/app-error.ts';
 import { problemReply } from './problem.ts';
@@ -40,26 +41,48 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
   return server;
 }
 
+/** After so long without a request, whoever has a connection open is not just about to use it. */
+const QUIET_MS = 500;
+const FAREWELL_MS = 3000;
+const LOOK_MS = 50;
+
 /**
  * For a server that is about to stop: it takes what still reaches it, and has each connection closed with its answer, so
  * that the next request goes to another replica instead of into a reset.
  *
- * @returns the function that begins it, for requests under way too
+ * @returns the function that begins it, for requests under way too; resolves when no connection is in use any more, or after
+ *   a few seconds
  */
-export function createFarewell(server: Server): () => void {
+export function createFarewell(
+  server: Server,
+  {
+    quietMs = QUIET_MS,
+    limitMs = FAREWELL_MS,
+  }: { readonly quietMs?: number; readonly limitMs?: number } = {},
+): () => Promise<void> {
   const open = new Set<ServerResponse>();
+  const sockets = new Set<Socket>();
   let begun = false;
+  let lastRequestMs = -Infinity;
   const close = (res: ServerResponse): void => {
     if (!res.headersSent) res.setHeader('connection', 'close');
   };
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   server.prependListener('request', (_req, res) => {
+    lastRequestMs = performance.now();
     open.add(res);
     res.once('close', () => open.delete(res));
     if (begun) close(res);
   });
-  return () => {
+  return async () => {
     begun = true;
     for (const res of open) close(res);
+    const until = performance.now() + limitMs;
+    while (sockets.size > 0 && performance.now() < Math.min(lastRequestMs + quietMs, until))
+      await delay(LOOK_MS, undefined, { ref: false });
   };
 }
 
