@@ -14,7 +14,7 @@ steps:
 ${['a', 'b', 'c', 'd', 'e']
   .map(
     (id) =>
-      `  - { id: ${id}, transform: '\${{ ${NUMBERS}.map(n, ${NUMBERS}.filter(m, n * m > 40000).size()).size() }}' }`,
+      `  - { id: ${id}, transform: '${NUMBERS}.map(n, ${NUMBERS}.filter(m, n * m > 40000).size()).size()' }`,
   )
   .join('\n')}
 output: steps.e.output
