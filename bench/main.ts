@@ -8,6 +8,7 @@ import { MEASURES, ON_REQUEST } from './measure/all.ts';
 import type { Measure } from './measure/measure.ts';
 import { describeMachine } from './platform/machine.ts';
 import { startServices, type Services } from './platform/services.ts';
+import { stopOnSignals } from './platform/stop-on-signals.ts';
 import { summarizeProfiles } from './profile.ts';
 import { renderDocument, renderText } from './report.ts';
 import { median } from './statistics.ts';
@@ -15,8 +16,6 @@ import type { FigureName } from './targets.ts';
 
 const DOCUMENT = join(PROJECT_ROOT, 'docs', 'performance.md');
 const TOP_FUNCTIONS = 25;
-/** The exit status after each, as shells have it: 128 and its number. */
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const USAGE = `Usage: npm run bench [-- --only <names> --runs <1-20> --seconds <2-120> --profile <folder> --env <NAME=value>...]
 Names, comma separated: ${MEASURES.map((measure) => measure.name).join(', ')}; sandbox, telemetry: all that begin so.
 By name alone: ${ON_REQUEST.map((measure) => measure.name).join(', ')}, which runs once.
@@ -90,7 +89,7 @@ async function main(): Promise<number> {
   await build(); // what images run, of the sources of this moment
   const machine = await describeMachine();
   const starting = startServices({ traceStatements: settings.profile !== undefined });
-  stopOnSignals(starting);
+  const isInterrupted = stopOnSignals(starting);
   const services = await starting;
   try {
     const measured = await measure(settings, services);
@@ -104,6 +103,9 @@ async function main(): Promise<number> {
       say('docs/performance.md is written');
     }
     return 0;
+  } catch (error) {
+    if (isInterrupted()) return 1; // the exit status is that of the signal
+    throw error;
   } finally {
     await services.stop();
   }
@@ -111,22 +113,6 @@ async function main(): Promise<number> {
 
 const isComplete = ({ measures, env }: Settings): boolean =>
   measures.length === MEASURES.length && Object.keys(env).length === 0;
-
-let interrupted = false;
-
-/** Ctrl-C and the like stop everything that was started, also what is only just starting. */
-function stopOnSignals(starting: Promise<Services>): void {
-  for (const [signal, code] of Object.entries(SIGNALS)) {
-    process.once(signal, () => {
-      interrupted = true; // what fails from now on fails because of it
-      say(`${signal}: stopping`);
-      void starting
-        .then((services) => services.stop())
-        .catch(() => undefined) // what could not be started has been stopped
-        .finally(() => process.exit(code));
-    });
-  }
-}
 
 /** Rounds of all measurements, so that what the machine does meanwhile falls on all alike. */
 async function measure(
@@ -171,7 +157,7 @@ try {
   if (raw instanceof UsageError) {
     process.stderr.write(`${raw.message}\n${USAGE}\n`);
     process.exitCode = 2;
-  } else if (!interrupted) {
+  } else {
     process.stderr.write(`The benchmark failed: ${raw instanceof Error ? raw.message : String(raw)}\n`);
     process.exitCode = 1;
   }

@@ -14,6 +14,7 @@ import { withInstallation, type Installation } from './platform/installation.ts'
 import { describeMachine } from './platform/machine.ts';
 import { residentBytes } from './platform/proc.ts';
 import { startServices } from './platform/services.ts';
+import { stopOnSignals } from './platform/stop-on-signals.ts';
 import { drawLines, type Panel } from './soak-chart.ts';
 import { slopeOf } from './statistics.ts';
 
@@ -51,7 +52,9 @@ async function main(): Promise<number> {
   const { minutes, rate } = parseSettings();
   await build();
   const machine = await describeMachine();
-  const services = await startServices({ traceStatements: false });
+  const starting = startServices({ traceStatements: false });
+  stopOnSignals(starting);
+  const services = await starting;
   try {
     const sink = await startBareServer(services.processes, 200);
     const env = { EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}` };

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import build from '../../test/support/build-setup.ts';
 import { describeMachine } from '../platform/machine.ts';
 import { startServices } from '../platform/services.ts';
+import { stopOnSignals } from '../platform/stop-on-signals.ts';
 import { spreadOf } from '../statistics.ts';
 import { FIGURES } from '../targets.ts';
 import { installDbos } from './dbos.ts';
@@ -79,7 +80,9 @@ async function main(): Promise<void> {
     if (system !== undefined) systems.push(system);
     else if (name === 'n8n') isN8nMissing = true;
   }
-  const services = await startServices({ traceStatements: false });
+  const starting = startServices({ traceStatements: false });
+  stopOnSignals(starting);
+  const services = await starting;
   try {
     const results = new Map<System, Measured[]>(systems.map((system) => [system, []]));
     for (let run = 1; run <= runs; run++) {
