@@ -79,7 +79,8 @@ export function restartOnChangedSecrets<K extends ProcessKeys>(options: RestartO
   return {
     databaseUrl: () => databaseUrl,
     async started() {
-      if (options.checkMs === 0) return;
+      // Without files of secrets nobody takes turns, and no connection is opened for them.
+      if (unfollow === undefined) return;
       try {
         await withTurns(options, databaseUrl, (db) => leaveDuty(db, turnOf(options), holderOf(options)));
       } catch (raw) {
@@ -87,7 +88,7 @@ export function restartOnChangedSecrets<K extends ProcessKeys>(options: RestartO
       }
     },
     stop() {
-      unfollow();
+      unfollow?.();
       stopping.abort();
     },
   };

@@ -20,15 +20,14 @@ interface Followed {
 
 function follow(env: Readonly<Record<string, string>>, everyMs = 20): Followed {
   const followed: Followed = { changes: [], errors: [] };
-  onTestFinished(
-    followSecrets({
-      keys,
-      env,
-      everyMs,
-      onChange: ({ names, config }) => followed.changes.push({ names, token: config.TOKEN }),
-      onError: (error) => followed.errors.push(error.message),
-    }),
-  );
+  const unfollow = followSecrets({
+    keys,
+    env,
+    everyMs,
+    onChange: ({ names, config }) => followed.changes.push({ names, token: config.TOKEN }),
+    onError: (error) => followed.errors.push(error.message),
+  });
+  if (unfollow !== undefined) onTestFinished(unfollow);
   return followed;
 }
 

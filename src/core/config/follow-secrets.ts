@@ -24,16 +24,16 @@ export interface SecretChange<K extends ConfigKeys> {
  * Looks every so often whether the files that `<NAME>_FILE` names say something else. Looking beats watching: kubelet
  * replaces a link two folders above the file, which tells no watcher of the file.
  *
- * @returns ends it
+ * @returns ends it; undefined when there is nothing to look at
  * @see https://kubernetes.io/docs/concepts/storage/volumes/#secret
  */
-export function followSecrets<K extends ConfigKeys>(options: FollowOptions<K>): () => void {
+export function followSecrets<K extends ConfigKeys>(options: FollowOptions<K>): (() => void) | undefined {
   const { keys, env, everyMs, onChange, onError } = options;
   const files = Object.entries(keys).flatMap(([name, { secret }]) => {
     const file = env[`${name}_FILE`];
     return secret && file ? [{ name, file }] : [];
   });
-  if (files.length === 0 || everyMs === 0) return () => undefined;
+  if (files.length === 0 || everyMs === 0) return undefined;
 
   const read = (): Promise<readonly string[]> =>
     Promise.all(files.map(({ file }) => readFile(file, 'utf8').catch(() => '')));
