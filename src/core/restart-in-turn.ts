@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { v5 } from 'uuid';
 import { followSecrets } from './config/follow-secrets.ts';
-import type { ConfigKeys } from './config/key.ts';
+import type { ConfigKeys, ConfigOf } from './config/key.ts';
 import type { Environment } from './config/load.ts';
-import type { databaseKeys } from './config/keys.ts';
+import type { commonKeys, databaseKeys } from './config/keys.ts';
 import { openDatabase, type Database, type DatabaseRole } from './db/database.ts';
 import { leaveDuty, takeDuty } from './db/duties.ts';
 import { coerceError } from './errors/app-error.ts';
@@ -19,11 +19,9 @@ export interface RestartOptions<K extends ProcessKeys> {
   readonly role: DatabaseRole;
   readonly keys: K;
   readonly env: Environment;
-  readonly databaseUrl: string;
-  /** SECRETS_CHECK_MS. */
-  readonly checkMs: number;
-  /** SHUTDOWN_GRACE_MS. */
-  readonly graceMs: number;
+  /** What `keys` were in `env` when the process started. */
+  readonly config: ConfigOf<Pick<typeof databaseKeys, 'DATABASE_URL'>> &
+    ConfigOf<Pick<typeof commonKeys, 'SECRETS_CHECK_MS' | 'SHUTDOWN_GRACE_MS'>>;
   readonly logger: Logger;
   /** Becomes unready, and goes on serving. Undefined while it has not started: then there is nobody to take turns for. */
   readonly leave: () => (() => void) | undefined;
@@ -53,12 +51,12 @@ const START_MS = 60_000;
 export function restartOnChangedSecrets<K extends ProcessKeys>(options: RestartOptions<K>): Restarts {
   const { logger } = options;
   const stopping = new AbortController();
-  let databaseUrl = options.databaseUrl;
+  let databaseUrl = options.config.DATABASE_URL;
   let isUnderWay = false;
   const unfollow = followSecrets({
     keys: options.keys,
     env: options.env,
-    everyMs: options.checkMs,
+    everyMs: options.config.SECRETS_CHECK_MS,
     onChange({ names, config }) {
       const next = (config as { readonly DATABASE_URL: string }).DATABASE_URL; // ProcessKeys has it
       if (isSameDatabase(databaseUrl, next)) databaseUrl = next;
@@ -98,12 +96,11 @@ type Turns = Pick<RestartOptions<ProcessKeys>, 'process' | 'port' | 'role'>;
 
 const turnOf = ({ process }: Turns): string => `restart ${process}`;
 
+/** Of the names that {@link holderOf} makes ids of (RFC 9562, section 5.5). */
+const HOLDERS = 'b9a7c5de-64f2-4b0e-9d3c-0f6d7a81e245';
+
 /** The same for this process and for the one that is started in its place. */
-const holderOf = ({ process, port }: Turns): string =>
-  createHash('sha256')
-    .update(`${hostname()} ${process} ${port}`)
-    .digest('hex')
-    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+const holderOf = ({ process, port }: Turns): string => v5(`${hostname()} ${process} ${port}`, HOLDERS);
 
 async function withTurns<T>(turns: Turns, url: string, work: (db: Database) => Promise<T>): Promise<T> {
   const db = openDatabase({
@@ -127,9 +124,10 @@ async function restart<K extends ProcessKeys>(
   databaseUrl: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { logger, checkMs } = options;
+  const { logger, config } = options;
+  const checkMs = config.SECRETS_CHECK_MS;
   const leavingMs = LEAVING * checkMs;
-  const turnMs = leavingMs + options.graceMs + START_MS;
+  const turnMs = leavingMs + config.SHUTDOWN_GRACE_MS + START_MS;
   if (options.leave() === undefined) return options.end();
   for (;;) {
     try {

@@ -51,9 +51,7 @@ async function main(): Promise<void> {
         role: 'millrace_engine',
         keys: workerKeys,
         env: process.env,
-        databaseUrl: config.DATABASE_URL,
-        checkMs: config.SECRETS_CHECK_MS,
-        graceMs: config.SHUTDOWN_GRACE_MS,
+        config,
         logger,
         // Nobody is told whether a worker takes work.
         leave: () => worker && (() => undefined),
