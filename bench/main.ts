@@ -7,8 +7,7 @@ import { PROJECT_ROOT } from '../test/support/processes.ts';
 import { MEASURES, ON_REQUEST } from './measure/all.ts';
 import type { Measure } from './measure/measure.ts';
 import { describeMachine } from './platform/machine.ts';
-import { startServices, type Services } from './platform/services.ts';
-import { stopOnSignals } from './platform/stop-on-signals.ts';
+import { startServicesUntilSignal, type Services } from './platform/services.ts';
 import { summarizeProfiles } from './profile.ts';
 import { renderDocument, renderText } from './report.ts';
 import { median } from './statistics.ts';
@@ -88,9 +87,9 @@ async function main(): Promise<number> {
   if (settings.profile !== undefined) await mkdir(settings.profile, { recursive: true });
   await build(); // what images run, of the sources of this moment
   const machine = await describeMachine();
-  const starting = startServices({ traceStatements: settings.profile !== undefined });
-  const isInterrupted = stopOnSignals(starting);
-  const services = await starting;
+  const { services, isInterrupted } = await startServicesUntilSignal({
+    traceStatements: settings.profile !== undefined,
+  });
   try {
     const measured = await measure(settings, services);
     process.stdout.write(renderText(measured));

@@ -13,8 +13,7 @@ import { httpWorkflow } from './measure/workflows.ts';
 import { withInstallation, type Installation } from './platform/installation.ts';
 import { describeMachine } from './platform/machine.ts';
 import { residentBytes } from './platform/proc.ts';
-import { startServices } from './platform/services.ts';
-import { stopOnSignals } from './platform/stop-on-signals.ts';
+import { startServicesUntilSignal } from './platform/services.ts';
 import { drawLines, type Panel } from './soak-chart.ts';
 import { slopeOf } from './statistics.ts';
 
@@ -52,9 +51,7 @@ async function main(): Promise<number> {
   const { minutes, rate } = parseSettings();
   await build();
   const machine = await describeMachine();
-  const starting = startServices({ traceStatements: false });
-  stopOnSignals(starting);
-  const services = await starting;
+  const { services } = await startServicesUntilSignal({ traceStatements: false });
   try {
     const sink = await startBareServer(services.processes, 200);
     const env = { EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}` };
@@ -66,6 +63,7 @@ async function main(): Promise<number> {
         await installation.startWorker();
         const over = new AbortController();
         const sampling = sampleUntil(installation, minutes, over.signal);
+        sampling.catch(() => undefined); // heard of when the load is over, at the return below
         const load = await runOpenLoop(services.processes, {
           url,
           secret: installation.secret,

@@ -3,8 +3,7 @@
 import { parseArgs } from 'node:util';
 import build from '../../test/support/build-setup.ts';
 import { describeMachine } from '../platform/machine.ts';
-import { startServices } from '../platform/services.ts';
-import { stopOnSignals } from '../platform/stop-on-signals.ts';
+import { startServicesUntilSignal } from '../platform/services.ts';
 import { spreadOf } from '../statistics.ts';
 import { FIGURES } from '../targets.ts';
 import { installDbos } from './dbos.ts';
@@ -80,9 +79,7 @@ async function main(): Promise<void> {
     if (system !== undefined) systems.push(system);
     else if (name === 'n8n') isN8nMissing = true;
   }
-  const starting = startServices({ traceStatements: false });
-  stopOnSignals(starting);
-  const services = await starting;
+  const { services } = await startServicesUntilSignal({ traceStatements: false });
   try {
     const results = new Map<System, Measured[]>(systems.map((system) => [system, []]));
     for (let run = 1; run <= runs; run++) {

@@ -6,6 +6,7 @@ import pg from 'pg';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/cli/embedded/postgres.ts';
 import { migrate } from '../../src/core/db/migrate.ts';
 import { freePort } from '../../test/support/free-port.ts';
+import { endOnSignals } from '../../test/support/end-on-signals.ts';
 import { createProcesses, type TestProcess, type TestProcesses } from '../../test/support/processes.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
 
@@ -33,6 +34,21 @@ export interface ServicesOptions {
 
 const PASSWORD = 'bench';
 const TEMPLATE = 'bench_template';
+
+/**
+ * {@link startServices}, for a program of its own: Ctrl-C and the like stop everything, also what is only just starting.
+ */
+export async function startServicesUntilSignal(
+  options: ServicesOptions,
+): Promise<{ readonly services: Services; readonly isInterrupted: () => boolean }> {
+  const starting = startServices(options);
+  // What cannot be started stops itself.
+  const isInterrupted = endOnSignals(
+    async () => (await starting).stop(),
+    (message) => process.stderr.write(`${message}\n`),
+  );
+  return { services: await starting, isInterrupted };
+}
 
 /** @throws when something cannot be started, or PostgreSQL would not make commits durable; nothing is left running */
 export async function startServices(options: ServicesOptions): Promise<Services> {

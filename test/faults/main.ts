@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeMachine } from '../../bench/platform/machine.ts';
 import build from '../support/build-setup.ts';
+import { endOnSignals } from '../support/end-on-signals.ts';
 import { PROJECT_ROOT } from '../support/processes.ts';
 import type { Counts } from './harness/checker.ts';
 import { runRow, type FaultGroup, type FaultRow } from './harness/row.ts';
@@ -27,8 +28,6 @@ interface Failure {
 const DOCUMENT = join(PROJECT_ROOT, 'docs', 'guarantees.md');
 const DEFAULT_TIMEOUT_MS = 180_000;
 const ENTRIES: readonly Entry[] = GROUPS.flatMap((group) => group.rows.map((row) => ({ group, row })));
-/** The exit status after each, as shells have it: 128 and its number. */
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Runs rows, each on its group's stage; one that the row before used goes on serving while it is of the same group. */
 function createRunner() {
@@ -83,7 +82,7 @@ async function main(): Promise<number> {
   await build();
   if (settings.mutants) return runMutants();
   const runner = createRunner();
-  stopOnSignals(runner);
+  endOnSignals(() => runner.close(), say);
   try {
     return minutes === undefined
       ? await runEach(runner, entries, settings)
@@ -123,7 +122,7 @@ async function runEach(runner: Runner, entries: readonly Entry[], settings: Sett
 async function runMutants(): Promise<number> {
   let unnoticed = 0;
   let current: Stage | undefined;
-  stopOnSignals({ close: async () => current?.close() });
+  endOnSignals(async () => current?.close(), say);
   for (const mutant of MUTANTS) {
     const failure = await runMutant(mutant, (stage) => (current = stage));
     if (failure === undefined) unnoticed++;
@@ -176,15 +175,6 @@ function renderTotals(ran: readonly RanRow[]): string {
   const names = ['ok', 'fail', 'info', 'lost', 'phantom', 'duplicates', 'stuck', 'reRun'] as const;
   const rows = [...times].map(([id, count]) => (count === 1 ? id : `${id} × ${count}`));
   return `${ran.length} rows held (${rows.join(', ')}): ${names.map((name) => `${name} ${sum(name)}`).join(', ')}`;
-}
-
-function stopOnSignals(runner: Pick<Runner, 'close'>): void {
-  for (const [signal, code] of Object.entries(SIGNALS)) {
-    process.once(signal, () => {
-      say(`${signal}: stopping`);
-      void runner.close().finally(() => process.exit(code));
-    });
-  }
 }
 
 const tell = ({ row, error }: Failure): void =>
