@@ -291,11 +291,15 @@ export const tool = (name: string): string => join(cacheDirectory(), 'tools', na
 
 export async function render(folder: string): Promise<Rendered> {
   const { stdout } = await run(tool('kustomize'), ['build', folder], { maxBuffer: 16 * 1024 * 1024 });
-  const all = parseAllDocuments(stdout).map((document) => document.toJS() as Manifest);
+  return parseRendered(stdout);
+}
+
+export function parseRendered(text: string): Rendered {
+  const all = parseAllDocuments(text).map((document) => document.toJS() as Manifest);
   const of = <K extends keyof Kinds>(kind: K): readonly Kinds[K][] =>
     all.filter((one) => one.kind === kind) as unknown as readonly Kinds[K][];
   return {
-    text: stdout,
+    text,
     all,
     of,
     one(kind, name) {
