@@ -3,7 +3,7 @@ import { loadConfig } from '../core/config/load.ts';
 import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createBullPublisher } from '../core/hints/bullmq.ts';
-import { checkRedis } from '../core/hints/redis.ts';
+import { checkRedis, logRedisFailures } from '../core/hints/redis.ts';
 import type { HintPublisher } from '../core/hints/types.ts';
 import { EXIT_AGAIN, runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger } from '../core/logger.ts';
@@ -33,7 +33,7 @@ async function main(): Promise<void> {
       highWater: config.HINT_HIGH_WATER,
       metrics,
       tracing,
-      onError: (error) => logger.warn({ err: error }, 'Redis failed'),
+      onError: logRedisFailures(logger),
     });
   }
   await runUntilSignal(

@@ -8,7 +8,7 @@ import { migrate } from '../core/db/migrate.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
 import { createInProcessHints } from '../core/hints/in-process.ts';
-import { checkRedis } from '../core/hints/redis.ts';
+import { checkRedis, logRedisFailures } from '../core/hints/redis.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { createClosers, stopOnSignals, type Closers } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
@@ -244,7 +244,7 @@ async function openHints(
     highWater: config.HINT_HIGH_WATER,
     metrics,
     tracing,
-    onError: (error: Error) => logger.warn({ err: error }, 'Redis failed'),
+    onError: logRedisFailures(logger),
   };
   return {
     publisher: createBullPublisher(common),

@@ -5,6 +5,7 @@ import { SQLSTATE } from './db/sqlstate.ts';
 import { AppError, appError, coerceError, errorCodeOf, type Problem } from './errors/app-error.ts';
 import { EXIT_CONFIG } from './lifecycle.ts';
 import type { Logger } from './logger.ts';
+import { createNewsFilter } from './news.ts';
 
 /**
  * Everything that has to hold before a process serves.
@@ -34,31 +35,30 @@ export interface StorageWaitOptions {
 }
 
 const RETRY_MS = 2000;
-const SAY_AGAIN_MS = 60_000;
 
 /**
  * Waits for a database that is not there yet, or not migrated yet: in a cluster everything starts at once, and a process
  * that ends would be started again, each time after a longer pause.
  */
 export function createStorageWait(options: StorageWaitOptions): StorageWait {
-  const { db, logger, signal, retryMs = RETRY_MS, sayAgainMs = SAY_AGAIN_MS } = options;
+  const { db, logger, signal, retryMs = RETRY_MS, sayAgainMs } = options;
   let reason: Error | undefined = new Error('the database has not answered yet');
   const wait = async (): Promise<void> => {
-    let said = { message: '', atMs: -Infinity };
+    const isNews = createNewsFilter(sayAgainMs);
+    let hasWaited = false;
     for (;;) {
       try {
         await checkStorage(db);
-        if (said.message !== '') logger.info('the database is fit; going on');
+        if (hasWaited) logger.info('the database is fit; going on');
         reason = undefined;
         return;
       } catch (raw) {
         const error = coerceError(raw);
         if (signal === undefined || isFinal(error)) throw error;
         reason = describeWait(error);
-        const nowMs = performance.now();
-        if (reason.message !== said.message || nowMs - said.atMs >= sayAgainMs) {
+        hasWaited = true;
+        if (isNews(reason.message)) {
           logger.warn({ reason: reason.message }, 'waiting for the database; not ready until then');
-          said = { message: reason.message, atMs: nowMs };
         }
       }
       await delay(retryMs, undefined, { signal });

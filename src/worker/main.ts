@@ -4,7 +4,7 @@ import { workerKeys } from '../core/config/worker-keys.ts';
 import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
-import { checkRedis } from '../core/hints/redis.ts';
+import { checkRedis, logRedisFailures } from '../core/hints/redis.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { EXIT_AGAIN, runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
@@ -37,7 +37,7 @@ async function main(): Promise<void> {
       highWater: config.HINT_HIGH_WATER,
       metrics,
       tracing,
-      onError: (error: Error) => logger.warn({ err: error }, 'Redis failed'),
+      onError: logRedisFailures(logger),
     };
     hints = createBullConsumer({ ...options, concurrency: config.WORKER_CONCURRENCY });
     publisher = createBullPublisher(options);

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import { freePort } from './free-port.ts';
 
 export interface RedisServer {
@@ -24,6 +24,15 @@ export interface RedisServerOptions {
   readonly maxmemoryPolicy?: string;
   /** What it holds at first: a file that `snapshot` wrote. */
   readonly snapshot?: string;
+  /** It speaks nothing but TLS then, as `localhost`. */
+  readonly tls?: ServerCertificate;
+}
+
+/** PEM. */
+export interface ServerCertificate {
+  readonly authority: string;
+  readonly certificate: string;
+  readonly key: string;
 }
 
 const SNAPSHOT = 'dump.rdb';
@@ -34,8 +43,9 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   if (options.snapshot !== undefined) await copyFile(options.snapshot, join(directory, SNAPSHOT));
   const port = options.port ?? (await freePort());
   const args = [
-    '--port',
-    String(port),
+    ...(options.tls === undefined
+      ? ['--port', String(port)]
+      : await tlsArguments(directory, port, options.tls)),
     '--bind',
     '127.0.0.1',
     '--dir',
@@ -64,8 +74,9 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
     await exited;
     await rm(directory, { recursive: true, force: true });
   };
-  const url = `redis://127.0.0.1:${port}`;
-  if (!(await answers(url, () => child.exitCode !== null))) {
+  const url = options.tls === undefined ? `redis://127.0.0.1:${port}` : `rediss://localhost:${port}`;
+  const trust = options.tls === undefined ? {} : { tls: { ca: options.tls.authority } };
+  if (!(await answers(url, trust, () => child.exitCode !== null))) {
     await end('SIGKILL');
     throw new Error(`redis-server did not start:\n${output}`);
   }
@@ -74,7 +85,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
     port,
     pid: child.pid!,
     async snapshot(file) {
-      const client = new Redis(url);
+      const client = new Redis(url, trust);
       await client.save();
       client.disconnect();
       await copyFile(join(directory, SNAPSHOT), file);
@@ -84,8 +95,35 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   };
 }
 
-async function answers(url: string, hasEnded: () => boolean): Promise<boolean> {
-  const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
+async function tlsArguments(
+  directory: string,
+  port: number,
+  { certificate, key }: ServerCertificate,
+): Promise<readonly string[]> {
+  const files = { cert: join(directory, 'certificate.pem'), key: join(directory, 'key.pem') };
+  await writeFile(files.cert, certificate);
+  await writeFile(files.key, key, { mode: 0o600 });
+  return [
+    '--port',
+    '0',
+    '--tls-port',
+    String(port),
+    '--tls-auth-clients',
+    'no',
+    '--tls-cert-file',
+    files.cert,
+    '--tls-key-file',
+    files.key,
+  ];
+}
+
+async function answers(url: string, trust: RedisOptions, hasEnded: () => boolean): Promise<boolean> {
+  const client = new Redis(url, {
+    ...trust,
+    lazyConnect: true,
+    retryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+  });
   client.on('error', () => undefined);
   try {
     for (let waitedMs = 0; waitedMs < 10_000 && !hasEnded(); waitedMs += 20) {

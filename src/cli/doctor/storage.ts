@@ -87,11 +87,33 @@ const REMEDIES: Readonly<Record<string, string>> = {
   '57P03': 'PostgreSQL is starting or stopping; try again in a moment',
 };
 
+/** Of OpenSSL, as Node passes them on: https://nodejs.org/api/tls.html#x509-certificate-error-codes */
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+/** What to do where TLS does not come about; undefined when that is not the trouble. */
+function tlsRemedy(code: string, key: string): string | undefined {
+  if (UNTRUSTED.has(code)) {
+    return `let NODE_EXTRA_CA_CERTS name a file with the certificate of the authority that vouches for the server of ${key}`;
+  }
+  if (code === 'CERT_HAS_EXPIRED') return 'renew the server’s certificate';
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return `let ${key} name the server as its certificate does`;
+  }
+  return undefined;
+}
+
 function unreachable(raw: unknown): Finding {
   const code = errorCodeOf(raw) ?? '';
   const message = coerceError(raw).message || code;
   const remedy =
     REMEDIES[code] ??
+    tlsRemedy(code, 'DATABASE_URL') ??
     (/timeout/i.test(message) ? REMEDIES['ETIMEDOUT'] : undefined) ??
     'check DATABASE_URL and that the server runs';
   return failure('database.reachable', `PostgreSQL cannot be used: ${message}`, remedy);
@@ -108,7 +130,7 @@ export async function examineRedis(url: string | undefined): Promise<readonly Fi
       warning(
         'redis.reachable',
         `Redis cannot be used: ${coerceError(raw).message}; workers poll PostgreSQL instead`,
-        'start Redis, or correct REDIS_URL',
+        tlsRemedy(errorCodeOf(raw) ?? '', 'REDIS_URL') ?? 'start Redis, or correct REDIS_URL',
       ),
     ];
   }

@@ -1,10 +1,20 @@
 import { Redis } from 'ioredis';
 import { appError, coerceError } from '../errors/app-error.ts';
+import type { Logger } from '../logger.ts';
+import { createNewsFilter } from '../news.ts';
 
 /** How long a command may take before Redis counts as gone. */
 export const REDIS_COMMAND_TIMEOUT_MS = 1000;
 const PROBE_EVERY_MS = 2000;
 const PROBE_KEPT_MS = 60_000;
+
+/** Logs why Redis fails: once a minute for each reason, as a connection is tried again all the time. */
+export function logRedisFailures(logger: Logger): (error: Error) => void {
+  const isNews = createNewsFilter();
+  return (error) => {
+    if (isNews(error.message)) logger.warn({ err: error }, 'Redis failed; it is tried again');
+  };
+}
 
 export interface RedisLink {
   readonly connection: Redis;
