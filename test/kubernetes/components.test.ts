@@ -194,6 +194,40 @@ spec:
   });
 });
 
+describe('the backup of development', () => {
+  const rendering = renderEnvironment('development');
+
+  it('is taken every night by the server’s own programs, and put back only by hand', async () => {
+    const rendered = await rendering;
+    const { image } = rendered.one('StatefulSet', 'dev-millrace-postgres').spec.template.spec.containers[0]!;
+    const crons = rendered
+      .of('CronJob')
+      .map(({ metadata, spec }) => [
+        metadata.name,
+        spec.suspend === true,
+        ...spec.jobTemplate.spec.template.spec.containers.map((container) => container.image),
+      ]);
+    expect(crons).toEqual([
+      ['dev-millrace-postgres-backup', false, image],
+      ['dev-millrace-postgres-restore', true, image],
+    ]);
+  });
+
+  it('runs scripts that are there, on a volume that both share', async () => {
+    const rendered = await rendering;
+    const claim = rendered.one('PersistentVolumeClaim').metadata.name;
+    for (const { spec } of rendered.of('CronJob')) {
+      const { containers, volumes = [] } = spec.jobTemplate.spec.template.spec;
+      const [container] = containers;
+      const scripts = volumes.find(({ name }) => name === 'scripts')!.configMap!.name;
+      const [shell, script] = container!.command!;
+      expect([shell, script!.split('/')[1]]).toEqual(['/bin/sh', 'scripts']);
+      expect(rendered.one('ConfigMap', scripts).data).toHaveProperty([script!.split('/')[2]!]);
+      expect(volumes.find(({ name }) => name === 'backups')!.persistentVolumeClaim!.claimName).toBe(claim);
+    }
+  });
+});
+
 describe('a rollout', () => {
   it('sets the images of all pods in the folder of the overlay', async () => {
     const digest = (digit: string): string => `sha256:${digit.repeat(64)}`;

@@ -90,7 +90,8 @@ async function makeMachine(): Promise<Machine> {
 async function find(program: string): Promise<string> {
   if (program === 'node') return process.execPath;
   for (const folder of process.env['PATH']!.split(delimiter)) {
-    if ((await readdir(folder).catch((): readonly string[] => [])).includes(program)) return join(folder, program);
+    if ((await readdir(folder).catch((): readonly string[] => [])).includes(program))
+      return join(folder, program);
   }
   throw new Error(`there is no ${program} on the PATH`);
 }

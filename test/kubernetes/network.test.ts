@@ -5,6 +5,7 @@ import {
   PREFIX,
   renderEnvironment,
   renderEverything,
+  workloadsOf,
   type Environment,
   type Rendered,
 } from '../support/manifests.ts';
@@ -13,10 +14,9 @@ const everything = renderEverything();
 
 /** The pod of a component, with its own labels and ports. */
 function podOf(rendered: Rendered, environment: Environment, component: string): Endpoint {
-  const kinds = ['Deployment', 'StatefulSet', 'Job'] as const;
-  const workload = kinds
-    .flatMap((kind) => rendered.of(kind))
-    .find(({ metadata }) => metadata.name === `${PREFIX[environment]}-millrace-${component}`)!;
+  const workload = workloadsOf(rendered).find(
+    ({ metadata }) => metadata.name === `${PREFIX[environment]}-millrace-${component}`,
+  )!;
   const { metadata, spec } = workload.spec.template;
   const ports = spec.containers.flatMap((container) => container.ports ?? []);
   return {
@@ -144,6 +144,11 @@ describe('databases', () => {
     ['api', 'postgres', 5432, true],
     ['worker', 'postgres', 5432, true],
     ['migrate', 'postgres', 5432, true],
+    ['postgres-backup', 'postgres', 5432, true],
+    ['postgres-restore', 'postgres', 5432, true],
+    ['postgres-backup', 'postgres', 22, false],
+    ['postgres-backup', 'redis', 6379, false],
+    ['postgres-backup', 'api', 8080, false],
     ['api', 'redis', 6379, true],
     ['worker', 'redis', 6379, true],
     ['migrate', 'redis', 6379, false],

@@ -134,6 +134,9 @@ describe('kube-score', () => {
         ]),
         ...single('dev-millrace-postgres'),
         ...single('dev-millrace-redis'),
+        ...['backup', 'restore'].map(
+          (name) => `dev-millrace-postgres-${name}: container-security-context-user-group-id`,
+        ),
       ],
     ],
   ] as const)('finds in %s what is meant to be so, and nothing else', async (environment, meant) => {

@@ -79,6 +79,7 @@ export interface PodSpec {
       readonly items?: readonly { readonly key: string; readonly path: string }[];
     };
     readonly configMap?: { readonly name: string };
+    readonly persistentVolumeClaim?: { readonly claimName: string };
     readonly projected?: { readonly sources: readonly Readonly<Record<string, unknown>>[] };
   }[];
 }
@@ -127,6 +128,14 @@ export interface Kinds {
   readonly StatefulSet: Workload;
   readonly DaemonSet: Workload;
   readonly Job: Workload;
+  readonly CronJob: Manifest & {
+    readonly spec: {
+      readonly schedule: string;
+      readonly suspend?: boolean;
+      readonly jobTemplate: { readonly spec: Workload['spec'] };
+    };
+  };
+  readonly PersistentVolumeClaim: Manifest;
   readonly Service: Manifest & {
     readonly spec: {
       readonly type?: string;
@@ -283,8 +292,12 @@ export function configurationOf(rendered: Rendered): Kinds['ConfigMap'] {
 }
 
 /** Everything that makes pods. */
-export const workloadsOf = (rendered: Rendered): readonly Workload[] =>
-  (['Deployment', 'StatefulSet', 'DaemonSet', 'Job'] as const).flatMap((kind) => rendered.of(kind));
+export const workloadsOf = (rendered: Rendered): readonly Workload[] => [
+  ...(['Deployment', 'StatefulSet', 'DaemonSet', 'Job'] as const).flatMap((kind) => rendered.of(kind)),
+  ...rendered
+    .of('CronJob')
+    .map(({ spec, ...manifest }): Workload => ({ ...manifest, spec: spec.jobTemplate.spec })),
+];
 
 /** A program that scripts/setup-test-machine has built. */
 export const tool = (name: string): string => join(cacheDirectory(), 'tools', name);

@@ -31,7 +31,7 @@ export interface Installation {
   /** `kubectl apply -k` of the overlay. */
   apply(args?: readonly string[]): Promise<Ran>;
   /** A command line as a document has it, run by a shell in the checkout. */
-  command(line: string, env?: NodeJS.ProcessEnv): Promise<Ran>;
+  command(line: string, env?: NodeJS.ProcessEnv, timeoutMs?: number): Promise<Ran>;
   /** Removes all of it, also what an earlier run has left. */
   remove(): Promise<void>;
 }
@@ -70,11 +70,11 @@ export async function createInstallation(
       await runWell([tool('kustomize'), 'edit', 'set', 'image', ...some], { cwd: overlay });
     },
     apply: (args = []) => kubectl.try(['apply', '--kustomize', overlay, ...args], { timeoutMs: 120_000 }),
-    command: (line, env = {}) =>
+    command: (line, env = {}, timeoutMs = 120_000) =>
       run(['bash', '-o', 'pipefail', '-c', line], {
         cwd: checkout,
         env: { ...kubectl.env, ...env },
-        timeoutMs: 120_000,
+        timeoutMs,
       }),
     async remove() {
       await removeNamespaces(kubectl, [namespace, runners]);

@@ -6,6 +6,7 @@ import { forwarding } from '../harness/forward.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
 import { isReady, podsOf, settled, type Deployment, type List, type Pod } from '../harness/kubectl.ts';
 import { table } from '../harness/report.ts';
+import { describeBackups } from './backups.ts';
 import { describeCommands } from './documents.ts';
 import type { Part } from './part.ts';
 
@@ -211,6 +212,7 @@ export function describeDevelopment({ cluster, kubectl, report }: Part): void {
       },
     );
 
+    describeBackups({ cluster, kubectl, report }, () => dev);
     // Last, for there has to be something to go back to.
     describeCommands(kubectl, () => dev);
   });

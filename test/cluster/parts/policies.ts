@@ -12,7 +12,7 @@ import type { Part } from './part.ts';
 const COMPONENTS = ['monitoring', 'keda'];
 /** Others in the cluster, by the names that the policies know them under. */
 const NEIGHBOURS = ['traefik', 'monitoring', 'keda', 'millrace-test-neighbour'];
-const PLATFORM = ['api', 'worker', 'migrate', 'postgres', 'redis'];
+const PLATFORM = ['api', 'worker', 'migrate', 'backup', 'postgres', 'redis'];
 
 /** A pod with the labels and ports of a component. */
 function standOf(rendered: Rendered, component: string, namespace: string): Stand {
@@ -185,6 +185,12 @@ export function describePolicies({ cluster, kubectl, report }: Part): void {
         allowed('api', 'redis', 6379),
         allowed('worker', 'redis', 6379),
         denied('migrate', 'redis', 6379),
+        allowed('backup', 'postgres', 5432),
+        allowed('backup', dns, 53),
+        denied('backup', 'redis', 6379),
+        denied('backup', 'api', 8080),
+        denied('backup', apiServer, 6443),
+        denied('backup', internet, 443),
         allowed('worker', internet, 443),
         allowed('worker', internet, 5432),
         denied('api', internet, 443),
