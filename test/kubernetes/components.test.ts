@@ -194,6 +194,34 @@ spec:
   });
 });
 
+describe('component authorities', () => {
+  it('has API, workers and migrations trust what the ConfigMap of the overlay has', async () => {
+    const rendered = await renderWith('staging', {
+      platform: ['authorities'],
+      resources: {
+        'authorities.yaml': JSON.stringify({
+          apiVersion: 'v1',
+          kind: 'ConfigMap',
+          metadata: { name: 'millrace-authorities' },
+          data: { 'authorities.pem': 'certificates' },
+        }),
+      },
+    });
+    const trusting = workloadsOf(rendered).flatMap(({ metadata, spec }) => {
+      const { containers, volumes = [] } = spec.template.spec;
+      const [container] = containers;
+      const file = container!.env?.find(({ name }) => name === 'NODE_EXTRA_CA_CERTS')?.value;
+      if (file === undefined) return [];
+      const mount = container!.volumeMounts!.find(({ mountPath }) => file.startsWith(`${mountPath}/`))!;
+      const source = volumes.find(({ name }) => name === mount.name)!.configMap!.name;
+      const { data } = rendered.one('ConfigMap', source);
+      expect(data).toHaveProperty([file.slice(mount.mountPath.length + 1)], 'certificates');
+      return [metadata.name];
+    });
+    expect(trusting).toEqual(['staging-millrace-api', 'staging-millrace-worker', 'staging-millrace-migrate']);
+  });
+});
+
 describe('the backup of development', () => {
   const rendering = renderEnvironment('development');
 
