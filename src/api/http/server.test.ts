@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import { Agent, request } from 'undici';
 import { expect, test } from 'vitest';
 import { createFarewell, createHttpServer } from './server.ts';
@@ -15,11 +15,14 @@ async function setUp(times: Parameters<typeof createFarewell>[1]) {
     const { body, headers } = await request(`http://127.0.0.1:${port}/`, { dispatcher: agent });
     return { text: await body.text(), connection: headers['connection'] };
   };
-  return { server, sayFarewell, agent, ask };
+  return { server, port, sayFarewell, agent, ask };
 }
 
 test('a farewell closes each connection with its answer, and lasts until nobody uses one', async () => {
-  const { server, sayFarewell, agent, ask } = await setUp({ quietMs: 10_000, limitMs: 10_000 });
+  const { server, port, sayFarewell, agent, ask } = await setUp({ quietMs: 60_000, limitMs: 60_000 });
+  // Open all the time, where the others come and go.
+  const other = connect(port, '127.0.0.1');
+  await once(other, 'connect');
   expect((await ask()).connection).toBe('keep-alive');
   let isOver = false;
   const farewell = sayFarewell().then(() => (isOver = true));
@@ -28,6 +31,7 @@ test('a farewell closes each connection with its answer, and lasts until nobody 
     expect(isOver).toBe(false);
   }
   await agent.destroy();
+  other.destroy();
   await farewell;
   server.close();
 });
@@ -39,4 +43,18 @@ test('a farewell is over when nobody has sent anything for a while, whatever is 
   expect(await new Promise((resolve) => server.getConnections((_, count) => resolve(count)))).toBe(1);
   server.close();
   await agent.destroy();
+});
+
+test('tells clients to leave idle connections soon, and itself keeps them longer than load balancers do', async () => {
+  const server = createHttpServer((_req, res) => void res.end('served'));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo; // it listens on TCP
+  const agent = new Agent({ connections: 1 });
+  const { body, headers } = await request(`http://127.0.0.1:${port}/`, { dispatcher: agent });
+  await body.text();
+  expect(headers['keep-alive']).toBe('timeout=5');
+  expect(server.keepAliveTimeout + server.keepAliveTimeoutBuffer).toBe(75_000);
+  await agent.destroy();
+  server.close();
 });

@@ -16,9 +16,16 @@ export interface HttpServerOptions {
   readonly headersTimeoutMs?: number;
   /** For the whole request, body included. */
   readonly requestTimeoutMs?: number;
-  readonly keepAliveTimeoutMs?: number;
   readonly maxHeaderBytes?: number;
 }
+
+/**
+ * What clients are told of how long they may reuse an idle connection. Those that heed it (undici, Node's agent) have given up
+ * theirs when a server stops that they have not spoken to for a while; else they would send into its end.
+ */
+const KEEP_ALIVE_MS = 5000;
+/** Longer than load balancers keep a connection, so that they close it, not we in their next request. */
+const IDLE_MS = 75_000;
 
 /**
  * An HTTP server that closes slow connections (SECURITY section 5) and answers what is no HTTP request with a problem
@@ -29,8 +36,8 @@ export function createHttpServer(listener: RequestListener, options: HttpServerO
     {
       headersTimeout: options.headersTimeoutMs ?? 10_000,
       requestTimeout: options.requestTimeoutMs ?? 30_000,
-      // Longer than load balancers keep a connection, so that they close it, not we in their next request.
-      keepAliveTimeout: options.keepAliveTimeoutMs ?? 75_000,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveTimeoutBuffer: IDLE_MS - KEEP_ALIVE_MS,
       maxHeaderSize: options.maxHeaderBytes ?? 16 * 1024,
       // Node looks for late requests only every 30 s otherwise.
       connectionsCheckingInterval: 1_000,
