@@ -150,7 +150,8 @@ export const registrationHeaderSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('register'),
     protocol: count,
-    runtime: z.enum(['javascript', 'python']),
+    /** `image`: what it speaks is image-protocol.ts. */
+    runtime: z.enum(['javascript', 'python', 'image']),
     /** The pod's projected service-account token, audience `millrace-runner`. */
     token: z.string().min(1).max(8_192),
   }),

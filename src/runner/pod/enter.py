@@ -22,8 +22,8 @@ _DENO_VARIABLES: Final = ("DENO_DIR", "DENO_NO_UPDATE_CHECK", "NO_COLOR")
 
 
 def main(port: int, command: list[str]) -> None:
-    channel = _connect(port)
-    _leave_network()
+    channel = connect(port)
+    leave_network()
     # Only now: whoever is refused an empty network runs nothing.
     for descriptor in (0, 1):
         os.dup2(channel.fileno(), descriptor)
@@ -31,12 +31,14 @@ def main(port: int, command: list[str]) -> None:
     os.execve(command[0], command, {name: os.environ[name] for name in names if name in os.environ})
 
 
-def _connect(port: int) -> socket.socket:
+def connect(port: int) -> socket.socket:
     """The relay may start later than this."""
     for left in reversed(range(_TRIES)):
+        channel = socket.socket()
         try:
-            channel = socket.create_connection(("127.0.0.1", port))
+            channel.connect(("127.0.0.1", port))
         except OSError:
+            channel.close()
             if left == 0:
                 raise
             time.sleep(_PAUSE_SECONDS)
@@ -46,7 +48,7 @@ def _connect(port: int) -> socket.socket:
     raise AssertionError("unreachable")
 
 
-def _leave_network() -> None:
+def leave_network() -> None:
     """Into a network namespace of its own, which takes a user namespace of its own (unshare(2)).
 
     The connection stays with the network in which it was made.
@@ -64,7 +66,7 @@ def _leave_network() -> None:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 

@@ -1,4 +1,5 @@
 import { createFrameDecoder, encodeFrame, type Frame } from '../../core/sandbox/frames.ts';
+import type { ImageHeader } from '../../core/sandbox/image-protocol.ts';
 import type { RunnerHeader, WorkerHeader } from '../../core/sandbox/protocol.ts';
 import {
   WARM_UP_INPUT,
@@ -9,7 +10,8 @@ import {
 import { readAll, writeAll } from './bytes.ts';
 import type { Connection } from './deno.ts';
 
-export type Runtime = keyof typeof WARM_UP_PROGRAMS;
+/** What dials; `image` runs a program of an image, once (image-protocol.ts). */
+export type Runtime = keyof typeof WARM_UP_PROGRAMS | 'image';
 
 /** The runner of this pod, ready and warm, with nothing of anybody in it. */
 export interface LocalRunner {
@@ -57,16 +59,26 @@ export async function takeRunner(
     () => gone('the runner has ended'),
     (raw: unknown) => gone(String(raw)),
   );
-  const expect = async (type: RunnerHeader['type']): Promise<Frame> => {
+  const expect = async (type: (RunnerHeader | ImageHeader)['type']): Promise<Frame> => {
     const frame = arrived.shift() ?? (await (wanted = Promise.withResolvers()).promise);
-    const header = frame.header as RunnerHeader;
+    const header = frame.header as RunnerHeader | ImageHeader;
     if (header.type !== type) throw new Error(`the runner says "${header.type}" instead of "${type}"`);
     return frame;
   };
   const send = (header: WorkerHeader, payload?: Uint8Array): Promise<void> =>
     writeAll(connection, encodeFrame(header, payload));
 
-  const { header, payload } = await expect('ready');
+  const handOver = ({ header, payload }: Frame): LocalRunner => {
+    isWarm = true;
+    return {
+      ready: encodeFrame(header as RunnerHeader | ImageHeader, payload),
+      handTo: (to) => void (sink = to),
+      write: (bytes) => writeAll(connection, bytes),
+    };
+  };
+  // There is nothing to warm up in a program that runs once.
+  if (runtime === 'image') return handOver(await expect('image_ready'));
+  const ready = await expect('ready');
   const { id, entry, source } = WARM_UP_PROGRAMS[runtime];
   await send({ type: 'program', program: id, language: runtime, entry, bytes: source.length });
   await send({ type: 'part', of: id }, source);
@@ -84,10 +96,5 @@ export async function takeRunner(
   const result = await expect('result');
   const output = new TextDecoder().decode(result.payload);
   if (output !== JSON.stringify(WARM_UP_INPUT)) throw new Error(`the warm-up gave back ${output}`);
-  isWarm = true;
-  return {
-    ready: encodeFrame(header as RunnerHeader, payload),
-    handTo: (to) => void (sink = to),
-    write: (bytes) => writeAll(connection, bytes),
-  };
+  return handOver(ready);
 }

@@ -2,9 +2,9 @@ import { denoApi, type DenoApi } from './deno.ts';
 import type { Runtime } from './local-runner.ts';
 import { relay } from './relay.ts';
 
-const RUNTIMES: readonly Runtime[] = ['javascript', 'python'];
+const RUNTIMES: readonly Runtime[] = ['javascript', 'python', 'image'];
 const USAGE =
-  'usage: relay.mjs javascript|python RUNNER_PORT READY_PORT GATEWAY_FOLDER TOKEN_FILE SERVER_NAME\n';
+  'usage: relay.mjs javascript|python|image RUNNER_PORT READY_PORT GATEWAY_FOLDER TOKEN_FILE SERVER_NAME\n';
 
 /** The relay of a runner's pod: ends with what it carries. */
 async function main(deno: DenoApi): Promise<never> {

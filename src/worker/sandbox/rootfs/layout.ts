@@ -5,9 +5,12 @@ export const DENO_INSIDE = '/usr/bin/deno';
 export const PYTHON_HOME_INSIDE = '/python';
 export const JAVASCRIPT_RUNNER_INSIDE = '/runner/javascript.mjs';
 export const PYTHON_RUNNER_INSIDE = '/runner/python';
-/** What the image of runner pods has besides: the program of each of a pod's two containers. */
+/** What the image of runner pods has besides: the programs of a pod's containers. */
 export const RELAY_INSIDE = '/runner/relay.mjs';
 export const ENTER_INSIDE = '/runner/enter.py';
+/** What runs a program of an image, and what puts it into that image. */
+export const PROGRAM_INSIDE = '/runner/program.py';
+export const PROVIDE_INSIDE = '/runner/provide.py';
 /** Mount point of the folder that `Sandbox.share` fills. */
 export const SHARED_INSIDE = '/shared';
 
