@@ -15,6 +15,7 @@ const KINDS: readonly string[] = [
   'v1 ConfigMap',
   'v1 LimitRange',
   'v1 Namespace',
+  'v1 PodTemplate',
   'v1 PersistentVolumeClaim',
   'v1 ResourceQuota',
   'v1 Secret',

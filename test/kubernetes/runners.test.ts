@@ -5,6 +5,7 @@ import {
   AUDIENCE,
   GATEWAY_CONFIG_MAP,
   GATEWAY_PORT_NAME,
+  IMAGE_TEMPLATE,
   POOL_LABEL,
   POOLS,
   RUNNER_CONTAINER,
@@ -12,12 +13,15 @@ import {
   RUNTIME_CLASS,
   SERVER_NAME,
 } from '../../src/worker/sandbox/kubernetes/names.ts';
+import { podForImage, templateSchema } from '../../src/worker/sandbox/kubernetes/pod-template.ts';
 import { parseQuantity } from '../../src/worker/sandbox/kubernetes/quantity.ts';
 import {
   DENO_ARGUMENTS,
   DENO_INSIDE,
   ENTER_INSIDE,
   JAVASCRIPT_RUNNER_INSIDE,
+  PROGRAM_INSIDE,
+  PROVIDE_INSIDE,
   PYTHON_ARGUMENTS,
   PYTHON_RUNNER_INSIDE,
   RELAY_INSIDE,
@@ -29,6 +33,7 @@ import {
   PREFIX,
   renderEnvironment,
   type Container,
+  type PodSpec,
   type Rendered,
   type Workload,
 } from '../support/manifests.ts';
@@ -122,6 +127,113 @@ describe.each(ENVIRONMENTS)('the runners of %s', (environment) => {
     expect(parseQuantity(limits['cpu'])).toBe(sandboxKeys.SANDBOX_CPUS.schema.parse(undefined));
   });
 
+  describe('for container steps', () => {
+    const template = async () => (await rendering).one('PodTemplate', IMAGE_TEMPLATE);
+    const specOf = async (): Promise<PodSpec> => (await template()).template.spec;
+    const byName = async (name: string): Promise<Container> => {
+      const { containers, initContainers = [] } = await specOf();
+      return [...containers, ...initContainers].find((one) => one.name === name)!;
+    };
+    const RESTRICTED = {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      runAsNonRoot: true,
+      runAsUser: 65_532,
+      runAsGroup: 65_532,
+      capabilities: { drop: ['ALL'] },
+    };
+
+    it('are made from a template in their namespace, with the walls of all others', async () => {
+      expect((await template()).metadata.namespace).toBe(runners);
+      const spec = await specOf();
+      const javascript = (await pool('javascript')).spec.template;
+      for (const key of [
+        'runtimeClassName',
+        'serviceAccountName',
+        'automountServiceAccountToken',
+        'enableServiceLinks',
+        'terminationGracePeriodSeconds',
+        'dnsPolicy',
+        'dnsConfig',
+        'securityContext',
+      ] as const) {
+        expect(spec, key).toHaveProperty(key, javascript.spec[key as keyof PodSpec]);
+      }
+      expect(spec).toHaveProperty('restartPolicy', 'Never');
+      for (const name of ['provide', 'relay', RUNNER_CONTAINER]) {
+        expect((await byName(name)).securityContext).toEqual(RESTRICTED);
+      }
+      const { [POOL_LABEL]: _, ...labels } = javascript.metadata.labels;
+      expect((await template()).template.metadata.labels).toEqual(labels);
+    });
+
+    it('start the programs of their image, the last of which is put into that of the step', async () => {
+      const flags = ['-I', '-S', '-B', '-X', 'utf8'];
+      expect(commandOf(await byName('provide'))).toEqual([
+        '/python/bin/python3',
+        ...flags,
+        PROVIDE_INSIDE,
+        '/millrace',
+      ]);
+      expect(commandOf(await byName(RUNNER_CONTAINER))).toEqual([
+        '/.millrace/lib/ld.so',
+        '--library-path',
+        '/.millrace/lib',
+        '/.millrace/python/bin/python3',
+        ...flags,
+        `/.millrace${PROGRAM_INSIDE}`,
+        '8084',
+      ]);
+      const relay = commandOf(await byName('relay'));
+      const ofCode = commandOf(containerOf(await pool('javascript'), 'relay'));
+      expect(relay).toEqual(ofCode.map((argument) => (argument === 'javascript' ? 'image' : argument)));
+    });
+
+    it('have their token where no code of authors is, and let it change nothing of what starts it', async () => {
+      const mounts = async (name: string) =>
+        (await byName(name)).volumeMounts!.map((mount) => [
+          mount.name,
+          mount.mountPath,
+          'readOnly' in mount && mount.readOnly === true,
+        ]);
+      expect(await mounts('provide')).toEqual([['millrace', '/millrace', false]]);
+      expect(await mounts(RUNNER_CONTAINER)).toEqual([
+        ['millrace', '/.millrace', true],
+        ['tmp', '/tmp', false],
+      ]);
+      expect((await mounts('relay')).map(([name]) => name)).toEqual(['gateway', 'token', 'relay-tmp']);
+      const { volumes } = await specOf();
+      expect(volumes!.find(({ name }) => name === 'token')?.projected?.sources).toEqual([
+        { serviceAccountToken: { audience: AUDIENCE, expirationSeconds: 3600, path: 'token' } },
+      ]);
+    });
+
+    it('reach the gateway of their workers, and nothing else', async () => {
+      const rendered = await rendering;
+      const parsed = templateSchema.parse((await template()).template);
+      const pod = podForImage(parsed, {
+        image: 'example.com/tool:1',
+        limits: { cpus: 1, memoryBytes: 268_435_456, pids: 256 },
+        deadlineSeconds: 600,
+        worker: 'worker-1',
+      }) as { readonly metadata: { readonly labels: Readonly<Record<string, string>> } };
+      const from: Endpoint = { namespace: runners, labels: pod.metadata.labels, ports: {} };
+      const to = worker(rendered);
+      expect(isAllowed(rendered, { from, to, port: 8082 })).toBe(true);
+      expect(isAllowed(rendered, { from, to, port: 8081 })).toBe(false);
+      for (const [other, port] of OTHERS) {
+        expect.soft(isAllowed(rendered, { from, to: other, port }), JSON.stringify(other)).toBe(false);
+      }
+      expect(isAllowed(rendered, { from: to, to: from, port: 8083 })).toBe(false);
+      // No Deployment, and no budget for disruptions, takes it for one of its own.
+      expect(pod.metadata.labels[POOL_LABEL]).toBe('image');
+    });
+
+    it('run none that no administrator has listed', async () => {
+      expect(configurationOf(await rendering).data).toHaveProperty('sandbox-images-allow', '');
+    });
+  });
+
   it('are found by a Service on the port that workers listen on', async () => {
     const { spec } = (await rendering).one('Service', `${prefix}-millrace-gateway`);
     expect(spec.ports).toEqual([{ name: GATEWAY_PORT_NAME, port: 8082, targetPort: 'gateway' }]);
@@ -150,6 +262,7 @@ describe.each(ENVIRONMENTS)('the runners of %s', (environment) => {
       `configmaps get,update ${GATEWAY_CONFIG_MAP}`,
       `deployments get ${POOLS.javascript} ${POOLS.python}`,
       'pods get,list,create,patch,delete',
+      `podtemplates get ${IMAGE_TEMPLATE}`,
     ]);
     expect(JSON.stringify([...rendered.of('Role'), ...rendered.of('ClusterRole')])).not.toContain('"*"');
     const bindings = [...rendered.of('RoleBinding'), ...rendered.of('ClusterRoleBinding')];

@@ -127,6 +127,7 @@ export interface Kinds {
   readonly Deployment: Workload;
   readonly StatefulSet: Workload;
   readonly DaemonSet: Workload;
+  readonly PodTemplate: Manifest & { readonly template: Workload['spec']['template'] };
   readonly Job: Workload;
   readonly CronJob: Manifest & {
     readonly spec: {

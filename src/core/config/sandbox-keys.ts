@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { z } from '../zod.ts';
 import type { Identity } from '../privileges.ts';
+import { parseAllowedImages, type AllowedImage } from '../sandbox/allowed-images.ts';
 import { choiceKey, integerKey, parsedKey, textKey } from './key.ts';
 import { cpusKey } from './keys.ts';
 
@@ -53,8 +54,13 @@ export const sandboxKeys = {
     '`~/.cache`',
   ),
   SANDBOX_IMAGES_DIR: pathKey(
-    'Images of `container` steps: a folder that is an OCI image layout, or has some in it. Every tenant may run each of them',
+    'Images of `container` steps on one machine: a folder that is an OCI image layout, or has some in it. Every tenant may run each of them',
     'none: container steps fail',
+  ),
+  SANDBOX_IMAGES_ALLOW: parsedKey<readonly AllowedImage[]>(
+    'Images of `container` steps that runner pods may run, comma separated: `ghcr.io/acme/` for all below it, `ghcr.io/acme/tool`, or one with its tag or digest. Every tenant may run each of them',
+    parseAllowedImages,
+    { default: '', defaultText: 'none: container steps fail on Kubernetes' },
   ),
   SANDBOX_STATE_DIR: pathKey(
     'Where the files of running sandboxes are; they go with them',

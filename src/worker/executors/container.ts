@@ -18,9 +18,15 @@ import type { JsonValue } from '../../core/json.ts';
 import { retryableError, terminalError } from '../../core/step-error.ts';
 import { traced } from '../../core/telemetry/tracing.ts';
 import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
-import type { ContainerPlace, Containers } from '../sandbox/containers.ts';
-import type { ImageContainer, ImageProcess, SandboxExit, SandboxLimits } from '../sandbox/driver.ts';
-import type { Image } from '../sandbox/images/store.ts';
+import type { Containers } from '../sandbox/containers.ts';
+import type {
+  ImageContainer,
+  ImageFacts,
+  ImagePlace,
+  ImageProcess,
+  SandboxExit,
+  SandboxLimits,
+} from '../sandbox/driver.ts';
 import { SandboxLostError } from '../sandbox/types.ts';
 import { createLineLog, type LineLog } from './container-log.ts';
 import { parseContainerOutput } from './container-output.ts';
@@ -89,11 +95,13 @@ async function runOnce(attempt: Attempt): Promise<JsonValue> {
     deps.containers.claim({
       tenantId: context.tenantId,
       image: step.body.image,
+      namesCommand: attempt.rendered.command !== undefined,
       limits: {
         memoryBytes: step.body.memoryBytes ?? deps.limits.memoryBytes,
         cpus: step.body.cpus ?? deps.limits.cpus,
         pids: deps.limits.pids,
       },
+      timeoutMs: context.timeoutMs,
       signal: context.signal,
     }),
   );
@@ -104,7 +112,7 @@ async function runOnce(attempt: Attempt): Promise<JsonValue> {
   }
 }
 
-async function runIn(place: ContainerPlace, attempt: Attempt): Promise<JsonValue> {
+async function runIn(place: ImagePlace, attempt: Attempt): Promise<JsonValue> {
   const { context, redactor } = attempt;
   const process = processOf(place.image, attempt);
   context.clock.restart();
@@ -174,8 +182,9 @@ function readLog({ stderr }: ImageContainer, log: LineLog): Promise<void> {
 /** @throws StepError, SandboxLostError; returns for a success */
 function checkExit(exit: SandboxExit, { redactor }: Attempt, { command }: ImageProcess, log: LineLog): void {
   if (exit.exitCode === 0) return;
-  if (exit.startFailure !== undefined && isOfProgram(exit.startFailure)) {
-    const reason = redactor.text(exit.startFailure.replace(/^.*starting sandbox: /, ''));
+  const failure = exit.programFailure ?? programFailureOf(exit);
+  if (failure !== undefined) {
+    const reason = redactor.text(failure);
     throw terminalError(
       'code_error',
       `The image cannot run \`${redactor.text(command[0] ?? '')}\`: ${reason}. Set \`command\` to a program that is in it.`,
@@ -189,9 +198,12 @@ function checkExit(exit: SandboxExit, { redactor }: Attempt, { command }: ImageP
   );
 }
 
-/** Whether it is the program that cannot be started, and not the sandbox around it. */
-const isOfProgram = (failure: string): boolean =>
-  /error finding executable|creating process: failed to load|failed to create process/.test(failure);
+/** What keeps the program from being started, where it is not the sandbox around it, as runsc says it. */
+const programFailureOf = ({ startFailure }: SandboxExit): string | undefined =>
+  startFailure !== undefined &&
+  /error finding executable|creating process: failed to load|failed to create process/.test(startFailure)
+    ? startFailure.replace(/^.*starting sandbox: /, '')
+    : undefined;
 
 function inputOf(step: CompiledStepOf<'container'>, scope: Scope, { workflow }: AttemptContext): string {
   const input = step.input === undefined ? defaultInput(step, workflow, scope) : step.input.evaluate(scope);
@@ -208,7 +220,7 @@ function inputOf(step: CompiledStepOf<'container'>, scope: Scope, { workflow }: 
  * As Kubernetes reads them: `command` replaces the image's entrypoint and leaves out its command, `args` replaces its
  * command.
  */
-function processOf(image: Image, { step, context, rendered, secrets }: Attempt): ImageProcess {
+function processOf(image: ImageFacts, { step, context, rendered, secrets }: Attempt): ImageProcess {
   const program = rendered.command ?? image.entrypoint;
   const args = rendered.args ?? (rendered.command === undefined ? image.command : []);
   const command = [...program, ...args];

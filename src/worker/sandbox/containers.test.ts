@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { makeTar, writeLayout } from '../../../test/support/oci-layout.ts';
 import { makeTempDirectory } from '../../../test/support/temp-directory.ts';
 import { createContainers, type Containers, type ContainersOptions } from './containers.ts';
@@ -57,6 +57,8 @@ const open = (
 const request = (megabytes = 256, signal = new AbortController().signal) => ({
   tenantId: 'a',
   image: IMAGE,
+  namesCommand: true,
+  timeoutMs: 1000,
   limits: { memoryBytes: megabytes * MIB, cpus: 1, pids: 256 },
   signal,
 });
@@ -136,4 +138,41 @@ describe('no_sandbox', () => {
 test('an image that is not there is said so before anything waits', async () => {
   const containers = open(fakeDriver(), { imagesFolder: undefined });
   await expect(containers.claim(request())).rejects.toMatchObject({ code: 'image_not_found' });
+});
+
+describe('in a cluster', () => {
+  const facts = {
+    id: 'step-1',
+    entrypoint: [],
+    command: [],
+    environment: {},
+    folder: '/',
+    userId: 65_532,
+    groupId: 65_532,
+  };
+
+  test('images are others’ affair, and their pods count as the containers of a machine do', async () => {
+    const release = vi.fn();
+    const start = (): Promise<never> => Promise.reject(new Error('not started here'));
+    const claimImage = vi.fn(async () => ({ image: facts, start, release }));
+    const driver = fakeDriver({ runImage: undefined, claimImage });
+    const containers = open(driver, { imagesFolder: undefined, claimTimeoutMs: 100 });
+    const wanted = request(300);
+    const place = await containers.claim(wanted);
+    expect(place.image).toBe(facts);
+    expect(claimImage).toHaveBeenCalledExactlyOnceWith(wanted, 100);
+    await expect(containers.claim(request(300))).rejects.toThrow(/within 100 ms: 300 MiB/);
+    place.release();
+    place.release();
+    expect(release).toHaveBeenCalled();
+    (await containers.claim(request(512))).release();
+  });
+
+  test('what cannot be had takes no memory', async () => {
+    const claimImage = vi.fn(() => Promise.reject(new Error('no such image')));
+    const containers = open(fakeDriver({ claimImage }), { claimTimeoutMs: 100 });
+    for (let count = 0; count < 3; count++) {
+      await expect(containers.claim(request(512))).rejects.toThrow('no such image');
+    }
+  });
 });

@@ -1,8 +1,8 @@
 import { coerceError } from '../../core/errors/app-error.ts';
 import type { Logger } from '../../core/logger.ts';
 import { retryableError, type StepError } from '../../core/step-error.ts';
-import type { ImageContainer, ImageProcess, NoDriver, SandboxDriver, SandboxLimits } from './driver.ts';
-import { createImageStore, type Image } from './images/store.ts';
+import type { ImagePlace, ImageRequest, NoDriver, SandboxDriver } from './driver.ts';
+import { createImageStore } from './images/store.ts';
 import { createMemoryGate, type Release } from './memory-gate.ts';
 
 export interface ContainersOptions {
@@ -18,32 +18,14 @@ export interface ContainersOptions {
   readonly logger: Logger;
 }
 
-export interface ContainerRequest {
-  readonly tenantId: string;
-  /** A reference, as it is written in the workflow. */
-  readonly image: string;
-  readonly limits: SandboxLimits;
-  /** Aborted: no longer wanted. */
-  readonly signal: AbortSignal;
-}
-
-/** Memory and an image for one container. */
-export interface ContainerPlace {
-  readonly image: Image;
-  /** Once for each place. @throws StepError `no_sandbox` */
-  start(process: ImageProcess, input: string): Promise<ImageContainer>;
-  /** Gives the place back, when the container has exited. Idempotent. */
-  release(): void;
-}
-
 /** Containers of images, one for each attempt of a `container` step. */
 export interface Containers {
   /**
-   * Waits until the image is unpacked and there is memory.
+   * Waits until the image is unpacked and there is memory; in a cluster, until there is a pod with it.
    *
    * @throws StepError `no_sandbox`, `image_not_found`, `invalid_image`; the signal's reason when it is aborted
    */
-  claim(request: ContainerRequest): Promise<ContainerPlace>;
+  claim(request: ImageRequest): Promise<ImagePlace>;
 }
 
 export function createContainers(options: ContainersOptions): Containers {
@@ -61,7 +43,7 @@ export function createContainers(options: ContainersOptions): Containers {
     inUse: () => new Set(users.keys()),
   });
 
-  const enter = (request: ContainerRequest): Promise<Release> => {
+  const enter = (request: ImageRequest): Promise<Release> => {
     const bytes = request.limits.memoryBytes;
     if (bytes > budgetBytes) throw tooLarge(bytes, budgetBytes);
     return gate.enter({
@@ -72,10 +54,30 @@ export function createContainers(options: ContainersOptions): Containers {
       timeoutError: () => timedOut(bytes, budgetBytes, claimTimeoutMs),
     });
   };
+  const placeInCluster = async (request: ImageRequest, claimImage: ClaimImage): Promise<ImagePlace> => {
+    const leave = await enter(request);
+    try {
+      const place = await claimImage(request, claimTimeoutMs);
+      return {
+        ...place,
+        release() {
+          place.release();
+          leave();
+        },
+      };
+    } catch (error) {
+      leave();
+      throw error;
+    }
+  };
   return {
     async claim(request) {
       const { signal, limits } = request;
-      const runImage = runnerOf(await unlessAborted(withDeadline(options.driver, claimTimeoutMs), signal));
+      const driver = await unlessAborted(withDeadline(options.driver, claimTimeoutMs), signal);
+      if (driver.description !== undefined && driver.claimImage !== undefined) {
+        return await placeInCluster(request, driver.claimImage);
+      }
+      const runImage = runnerOf(driver);
       const image = await unlessAborted(images.provide(request.image), signal);
       const leave = await enter(request);
       count(image.id, 1);
@@ -101,6 +103,7 @@ export function createContainers(options: ContainersOptions): Containers {
   };
 }
 
+type ClaimImage = NonNullable<SandboxDriver['claimImage']>;
 type RunImage = NonNullable<SandboxDriver['runImage']>;
 
 /** @throws StepError `no_sandbox` */

@@ -32,6 +32,8 @@ export interface SandboxExit {
   readonly exitCode?: number;
   /** Why an image's program could not be started at all. */
   readonly startFailure?: string;
+  /** The same, where it is known to be the program that cannot be, and not the sandbox around it. */
+  readonly programFailure?: string;
 }
 
 /** A container with a runner in it, not yet known to be ready. */
@@ -78,6 +80,41 @@ export interface ImageSpec {
   readonly limits: SandboxLimits;
 }
 
+/** What an image says about how it is run. */
+export interface ImageFacts {
+  /** Of the image; or of its sandbox, where each has its own. */
+  readonly id: string;
+  readonly entrypoint: readonly string[];
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Where it starts, inside. */
+  readonly folder: string;
+  readonly userId: number;
+  readonly groupId: number;
+}
+
+export interface ImageRequest {
+  readonly tenantId: string;
+  /** A reference, as it is written in the workflow. */
+  readonly image: string;
+  /** The step says what is run, and does not leave it to the image. */
+  readonly namesCommand: boolean;
+  readonly limits: SandboxLimits;
+  /** How long the program may run. */
+  readonly timeoutMs: number;
+  /** Aborted: no longer wanted. */
+  readonly signal: AbortSignal;
+}
+
+/** An image, ready for one program. */
+export interface ImagePlace {
+  readonly image: ImageFacts;
+  /** Once for each place. @throws StepError `no_sandbox` */
+  start(process: ImageProcess, input: string): Promise<ImageContainer>;
+  /** Gives the place back, when the container has exited, or none was started. Idempotent. */
+  release(): void;
+}
+
 /** A container with a program of an image in it. */
 export interface ImageContainer {
   /** Unique on this machine. */
@@ -106,6 +143,12 @@ export interface SandboxDriver {
   start(spec: SandboxSpec): Promise<Sandbox>;
   /** Undefined: it runs no images. @throws when nothing could be started; nothing is left then */
   readonly runImage?: (spec: ImageSpec) => Promise<ImageContainer>;
+  /**
+   * Instead of `runImage`, where others get and unpack images.
+   *
+   * @throws StepError; the signal's reason when it is aborted
+   */
+  readonly claimImage?: (request: ImageRequest, claimTimeoutMs: number) => Promise<ImagePlace>;
   /** Ends all that is left, and waits until it is gone. */
   close(): Promise<void>;
 }

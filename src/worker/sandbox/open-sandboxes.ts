@@ -137,6 +137,7 @@ function open(
       gatewayName: config.GATEWAY_NAME,
       port: config.GATEWAY_PORT,
       pod: { name: config.POD_NAME, namespace: config.POD_NAMESPACE, address: config.POD_IP },
+      allowedImages: config.SANDBOX_IMAGES_ALLOW,
       onCertificate: (validToMs) => metrics.certificateExpiry.set({ name: 'gateway' }, validToMs / 1000),
     },
   });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import pLimit from 'p-limit';
+import type { ImageFacts } from '../driver.ts';
 import { SANDBOX_UID } from '../rootfs/layout.ts';
 import { createFolderCache } from '../folder-cache.ts';
 import { findImage } from './find-image.ts';
@@ -7,18 +8,8 @@ import type { ImageConfig } from './layout.ts';
 import { IMAGE_ROOT } from './place.ts';
 import { unpackImage } from './unpack.ts';
 
-/** An image that is unpacked, and what it says about how it is run. */
-export interface Image {
-  /** The name of its folder in the cache. */
-  readonly id: string;
-  readonly entrypoint: readonly string[];
-  readonly command: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
-  /** Where it starts, inside. */
-  readonly folder: string;
-  readonly userId: number;
-  readonly groupId: number;
-}
+/** An image that is unpacked: its id is the name of its folder in the cache. */
+export type Image = ImageFacts;
 
 export interface ImageStoreOptions {
   /** SANDBOX_IMAGES_DIR. */

@@ -39,7 +39,7 @@ export async function dial(
   port: number,
   options: {
     readonly token?: string;
-    readonly runtime?: 'javascript' | 'python';
+    readonly runtime?: 'javascript' | 'python' | 'image';
     readonly claim?: 'claimed' | 'busy' | 'silent';
     readonly isQuiet?: boolean;
     /** In one piece with `claimed`, so that nothing may be lost at the hand-over. */

@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { coerceError } from '../../../core/errors/app-error.ts';
 import type { Logger } from '../../../core/logger.ts';
+import type { AllowedImage } from '../../../core/sandbox/allowed-images.ts';
 import type { SandboxDriver } from '../driver.ts';
 import { openKubernetesApi, SERVICE_ACCOUNT_FOLDER } from './api.ts';
 import { openGateway } from './gateway.ts';
+import { createImagePods } from './image-pods.ts';
 import { createRunnerPods } from './runner-pods.ts';
 import { createSharedObjects, hostPort } from './shared-objects.ts';
 import { startUpkeep, type UpkeepTimes } from './upkeep.ts';
@@ -24,10 +26,16 @@ export interface KubernetesOptions {
   readonly port: number;
   /** This worker's own. */
   readonly pod: { readonly name: string; readonly namespace: string; readonly address: string };
+  /** Images of container steps that may run; none, if it says nothing. */
+  readonly allowedImages?: readonly AllowedImage[];
   /** Told until when the gateway's certificate is valid. */
   readonly onCertificate?: (validToMs: number) => void;
   readonly logger: Logger;
-  readonly times?: UpkeepTimes & { readonly startMs?: number; readonly retryMs?: number };
+  readonly times?: UpkeepTimes & {
+    readonly startMs?: number;
+    readonly retryMs?: number;
+    readonly lookMs?: number;
+  };
 }
 
 /**
@@ -85,6 +93,13 @@ async function open(options: KubernetesOptions): Promise<SandboxDriver> {
     });
     return {
       ...gateway.driver,
+      claimImage: createImagePods({
+        pods,
+        gateway,
+        allowed: options.allowedImages ?? [],
+        logger,
+        times: options.times,
+      }),
       async close() {
         upkeep.stop();
         await gateway.driver.close();

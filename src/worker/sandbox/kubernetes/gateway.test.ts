@@ -3,7 +3,7 @@ import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { makeTempDirectory } from '../../../../test/support/temp-directory.ts';
 import { createMetrics } from '../../../core/telemetry/metrics.ts';
 import { encodeFrame } from '../../../core/sandbox/frames.ts';
@@ -416,4 +416,73 @@ test('a pool without spares of its own works on it', async () => {
     slot.release();
   }
   await pool.close();
+});
+
+describe('a pod that was made for an image', () => {
+  const imagePods = {
+    authenticate: async (token: string) => ({
+      uid: token,
+      name: `runner-${token}`,
+      pool: token.startsWith('image') ? 'image' : 'javascript',
+      limits: LIMITS,
+    }),
+  };
+  const never = new AbortController().signal;
+  const inquest = async () => ({ reason: 'out_of_memory', detail: 'OOMKilled' }) as const;
+
+  test('is taken by the worker that has made it, and serves no code', async () => {
+    const { gateway, driver, port, idle, pods } = await setUp({ pods: imagePods, startTimeoutMs: 50 });
+    await dial(port, { token: 'image-1', runtime: 'image' });
+    await dial(port, { token: 'code-1' });
+    await idle(1);
+    const taking = gateway.takePod('image-2', { signal: never, inquest });
+    expect(gateway.holds('image-2')).toBe(true);
+    expect((await driver.start(SPEC)).id).toBe('runner-code-1');
+    await expect(driver.start(SPEC)).rejects.toThrow('no javascript runner was ready');
+    await dial(port, { token: 'image-2', runtime: 'image' });
+    const sandbox = await taking;
+    expect(sandbox).toMatchObject({ id: 'runner-image-2', isWarm: false });
+    expect(pods.claim).toHaveBeenLastCalledWith(removed('image-2'));
+    expect(gateway.holds('image-1')).toBe(false);
+  });
+
+  test('tells how it ended when it hangs up, before it is deleted', async () => {
+    const { gateway, port, pods } = await setUp({ pods: imagePods });
+    const runner = await dial(port, { token: 'image-1', runtime: 'image' });
+    const asked = vi.fn(inquest);
+    const sandbox = await gateway.takePod('image-1', { signal: never, inquest: asked });
+    expect(pods.remove).not.toHaveBeenCalled();
+    runner.socket.destroy();
+    expect(await sandbox.exited).toEqual({ reason: 'out_of_memory', detail: 'OOMKilled' });
+    expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('image-1'));
+  });
+
+  test('is not asked how it ended when it was killed', async () => {
+    const { gateway, port } = await setUp({ pods: imagePods });
+    await dial(port, { token: 'image-1', runtime: 'image' });
+    const sandbox = await gateway.takePod('image-1', { signal: never, inquest });
+    sandbox.kill();
+    expect((await sandbox.exited).reason).toBe('killed');
+  });
+
+  test('is not waited for any longer than it is wanted', async () => {
+    const { gateway } = await setUp({ pods: imagePods });
+    const stop = new AbortController();
+    const taking = gateway.takePod('image-1', { signal: stop.signal, inquest });
+    stop.abort(new Error('cancelled'));
+    await expect(taking).rejects.toThrow('cancelled');
+    expect(gateway.holds('image-1')).toBe(false);
+    await expect(gateway.takePod('image-1', { signal: stop.signal, inquest })).rejects.toThrow('cancelled');
+  });
+
+  test.each([
+    ['image-1', 'javascript'],
+    ['code-1', 'image'],
+  ] as const)('is known by its label, and not by what it says: %s says %s', async (token, runtime) => {
+    const { port } = await setUp({ pods: imagePods });
+    const runner = await dial(port, { token, runtime });
+    await vi.waitFor(() =>
+      expect(runner.received).toEqual([{ type: 'refused', reason: `this pod is not for ${runtime}` }]),
+    );
+  });
 });

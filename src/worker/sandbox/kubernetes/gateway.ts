@@ -12,8 +12,8 @@ import {
   type SandboxSpec,
 } from '../driver.ts';
 import { KubernetesError } from './api.ts';
-import { acceptRunner, type RunnerConnection } from './runner-connection.ts';
-import { PACKAGES_INSIDE } from './names.ts';
+import { acceptRunner, type DialledRuntime, type RunnerConnection } from './runner-connection.ts';
+import { IMAGE_POOL, PACKAGES_INSIDE } from './names.ts';
 import type { RunnerPod, RunnerPods } from './runner-pods.ts';
 import { sendFolder } from './send-folder.ts';
 
@@ -47,6 +47,13 @@ export interface Gateway {
   readonly driver: SandboxDriver;
   readonly port: number;
   idle(runtime: Runtime): number;
+  /**
+   * Waits for a pod that this worker has made, and takes it over. From now on it is held.
+   *
+   * @param options.inquest asked when it hangs up by itself: how it ended, which only Kubernetes knows
+   * @throws when the signal is aborted, or the pod cannot be claimed; then it is not held any more, and is the caller's to remove
+   */
+  takePod(uid: string, options: TakeOptions): Promise<Sandbox>;
   /** Whether the sandbox of that pod is this worker's. */
   holds(uid: string): boolean;
   /** Uses another key and certificate from the next connection on. */
@@ -55,8 +62,13 @@ export interface Gateway {
   setGateways(gateways: readonly string[]): void;
 }
 
+export interface TakeOptions {
+  readonly signal: AbortSignal;
+  readonly inquest: () => Promise<Pick<SandboxExit, 'reason' | 'detail'> | undefined>;
+}
+
 interface Waiter {
-  readonly spec: SandboxSpec;
+  readonly accepts: (runner: RunnerConnection) => boolean;
   readonly resolve: (runner: RunnerConnection | undefined) => void;
 }
 
@@ -68,20 +80,23 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const sockets = new Set<TLSSocket>();
   const sandboxes = new Set<Sandbox>();
   const held = new Set<string>();
+  const awaited = new Set<string>();
   const perAddress = new Map<string | undefined, number>();
   const waiters: Waiter[] = [];
   let gateways: readonly string[] = [options.self];
   let isClosed = false;
 
   const offer = (runner: RunnerConnection): void => {
-    const at = waiters.findIndex(({ spec }) => serves(runner, spec));
+    const at = waiters.findIndex(({ accepts }) => accepts(runner));
     const [waiter] = at < 0 ? [] : waiters.splice(at, 1);
     if (waiter === undefined) idle.push(runner);
     else waiter.resolve(runner);
   };
   /** A pod that anybody has claimed is not authenticated at all. */
-  const refusal = ({ uid }: RunnerPod): string | undefined =>
-    connected.has(uid) || held.has(uid) ? 'this pod is registered already' : undefined;
+  const refusal = ({ uid, pool }: RunnerPod, runtime: DialledRuntime): string | undefined => {
+    if ((pool === IMAGE_POOL) !== (runtime === 'image')) return `this pod is not for ${runtime}`;
+    return connected.has(uid) || held.has(uid) ? 'this pod is registered already' : undefined;
+  };
   const accept = (socket: TLSSocket): void => {
     let registered: RunnerConnection | undefined;
     const { remoteAddress } = socket;
@@ -121,26 +136,28 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       { registerMs: options.registerTimeoutMs ?? REGISTER_TIMEOUT_MS, pingMs: options.pingMs ?? PING_MS },
     );
   };
-  const findIdle = (spec: SandboxSpec): RunnerConnection | undefined => {
-    const runner = idle.find((one) => serves(one, spec));
+  const findIdle = (accepts: Waiter['accepts']): RunnerConnection | undefined => {
+    const runner = idle.find(accepts);
     if (runner !== undefined) remove(idle, runner);
     return runner;
   };
   /** @returns undefined when none comes in time */
-  const waitFor = (spec: SandboxSpec, ms: number): Promise<RunnerConnection | undefined> =>
+  const waitFor = (accepts: Waiter['accepts'], signal: AbortSignal): Promise<RunnerConnection | undefined> =>
     new Promise((resolve) => {
+      const giveUp = (): void => {
+        remove(waiters, waiter);
+        resolve(undefined);
+      };
       const waiter = {
-        spec,
+        accepts,
         resolve(found: RunnerConnection | undefined) {
-          clearTimeout(timer);
+          signal.removeEventListener('abort', giveUp);
           resolve(found);
         },
       };
-      const timer = setTimeout(() => {
-        remove(waiters, waiter);
-        resolve(undefined);
-      }, ms);
       waiters.push(waiter);
+      signal.addEventListener('abort', giveUp, { once: true });
+      if (signal.aborted) giveUp();
     });
   /**
    * Makes it this worker's, there and in Kubernetes: only then may it run anything. Both are asked at once, for time counts
@@ -179,11 +196,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   const start = async (spec: SandboxSpec): Promise<Sandbox> => {
     const startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
+    const accepts = (runner: RunnerConnection): boolean => serves(runner, spec);
     const deadline = performance.now() + startTimeoutMs;
     let cold: Promise<void> | undefined;
     let coldFailure = '';
     for (;;) {
-      let runner = isClosed ? undefined : findIdle(spec);
+      let runner = isClosed ? undefined : findIdle(accepts);
       const isWarm = runner !== undefined;
       const left = deadline - performance.now();
       if (runner === undefined && left > 0 && !isClosed) {
@@ -195,7 +213,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
             logger.warn({ err: coerceError(raw) }, 'a runner pod could not be started');
           },
         );
-        runner = await waitFor(spec, left);
+        runner = await waitFor(accepts, AbortSignal.timeout(Math.ceil(left)));
       }
       if (runner === undefined) {
         throw new Error(
@@ -205,10 +223,28 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       if (await claim(runner)) return adopt(runner, isWarm);
     }
   };
-  const adopt = ({ pod, socket }: RunnerConnection, isWarm: boolean): Sandbox => {
-    const sandbox = sandboxOf({ pod, socket, isWarm }, async () => {
+  const takePod = async (uid: string, { signal, inquest }: TakeOptions): Promise<Sandbox> => {
+    const accepts = ({ pod }: RunnerConnection): boolean => pod.uid === uid;
+    awaited.add(uid);
+    try {
+      const runner = isClosed ? undefined : (findIdle(accepts) ?? (await waitFor(accepts, signal)));
+      signal.throwIfAborted();
+      if (runner === undefined || !(await claim(runner))) throw new Error('the pod could not be claimed');
+      return adopt(runner, false, inquest);
+    } finally {
+      awaited.delete(uid);
+    }
+  };
+  const adopt = (
+    { pod, socket }: RunnerConnection,
+    isWarm: boolean,
+    inquest: TakeOptions['inquest'] = async () => undefined,
+  ): Sandbox => {
+    const sandbox = sandboxOf({ pod, socket, isWarm }, async (isKilled) => {
+      const found = isKilled ? undefined : await inquest();
       await discard(pod);
       sandboxes.delete(sandbox);
+      return found;
     });
     sandboxes.add(sandbox);
     if (isClosed) sandbox.kill();
@@ -224,7 +260,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     port: (server.address() as AddressInfo).port, // it listens on TCP
     idle: (runtime) => idle.filter((one) => one.runtime === runtime).length,
-    holds: (uid) => held.has(uid),
+    takePod,
+    holds: (uid) => held.has(uid) || awaited.has(uid),
     setCertificate: (tls) => server.setSecureContext({ ...tls, minVersion: MIN_VERSION }),
     setGateways(changed) {
       gateways = changed;
@@ -253,19 +290,22 @@ const serves = ({ runtime, pod }: RunnerConnection, spec: SandboxSpec): boolean 
   pod.limits.memoryBytes === spec.limits.memoryBytes &&
   pod.limits.cpus === spec.limits.cpus;
 
-/** @param onGone resolves when its pod is told to go */
+/** @param onGone resolves when its pod is told to go; to how it ended, where that is known */
 function sandboxOf(
   { pod, socket, isWarm }: { readonly pod: RunnerPod; readonly socket: TLSSocket; readonly isWarm: boolean },
-  onGone: () => Promise<void>,
+  onGone: (isKilled: boolean) => Promise<Pick<SandboxExit, 'reason' | 'detail'> | undefined>,
 ): Sandbox {
   const exited = Promise.withResolvers<SandboxExit>();
   let isKilled = false;
   const gone = (): void => {
-    void onGone().then(() =>
-      exited.resolve({
-        reason: isKilled ? 'killed' : 'exited',
-        detail: isKilled ? `pod ${pod.name} was deleted` : `pod ${pod.name} hung up`,
-      }),
+    const wasKilled = isKilled;
+    void onGone(wasKilled).then((found) =>
+      exited.resolve(
+        found ?? {
+          reason: wasKilled ? 'killed' : 'exited',
+          detail: wasKilled ? `pod ${pod.name} was deleted` : `pod ${pod.name} hung up`,
+        },
+      ),
     );
   };
   if (socket.destroyed) gone();

@@ -23,8 +23,13 @@ export const CERTIFICATES_KEY = 'certificates.json';
 /** Of pods that wait to be claimed: the runtime of their Deployment, which selects by it, or `cold`. */
 export const POOL_LABEL = 'millrace.dev/pool';
 export const COLD = 'cold';
+/** Of pods that were made for one program of an image, until it is sent there. */
+export const IMAGE_POOL = 'image';
 /** Of pods that were claimed: the worker's pod. */
 export const CLAIMED_LABEL = 'millrace.dev/claimed-by';
+
+/** The PodTemplate of pods that run a program of an image. */
+export const IMAGE_TEMPLATE = 'container-step';
 
 /** The Deployments that keep runners ready; cold ones are made like theirs. */
 export const POOLS: Readonly<Record<Runtime, string>> = {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { podFromTemplate, templateSchema } from './pod-template.ts';
+import { podForImage, podFromTemplate, templateSchema } from './pod-template.ts';
 
 const template = templateSchema.parse({
   metadata: { labels: { app: 'millrace', 'millrace.dev/pool': 'javascript' } },
@@ -55,5 +55,42 @@ test('it never requests more than its limits', () => {
     cpu: '50m',
     memory: '64Mi',
     'ephemeral-storage': '16Mi',
+  });
+});
+
+test('a pod for an image differs from its template by image, limits, deadline and whose it is, and by nothing else', () => {
+  const pod = podForImage(template, {
+    image: 'ghcr.io/acme/tool:1',
+    limits: { cpus: 2, memoryBytes: 1_073_741_824, pids: 256 },
+    deadlineSeconds: 600,
+    worker: 'worker-a',
+  });
+  const [relay, runner] = template.spec.containers;
+  expect(pod).toEqual({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      generateName: 'step-',
+      labels: {
+        app: 'millrace',
+        'millrace.dev/pool': 'image',
+        'millrace.dev/claimed-by': 'worker-a',
+      },
+    },
+    spec: {
+      ...template.spec,
+      activeDeadlineSeconds: 600,
+      containers: [
+        relay,
+        {
+          ...runner,
+          image: 'ghcr.io/acme/tool:1',
+          resources: {
+            requests: { cpu: '100m', memory: '128Mi', 'ephemeral-storage': '16Mi' },
+            limits: { cpu: '2000m', memory: '1024Mi', 'ephemeral-storage': '128Mi' },
+          },
+        },
+      ],
+    },
   });
 });

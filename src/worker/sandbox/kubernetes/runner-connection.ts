@@ -6,16 +6,17 @@ import {
   type GatewayHeader,
   type RegistrationHeader,
 } from '../../../core/sandbox/protocol.ts';
-import type { Runtime } from '../driver.ts';
 import { listenToFrames } from './frame-listener.ts';
 import type { RunnerPod } from './runner-pods.ts';
 
+/** What a pod says that it runs. */
+export type DialledRuntime = Extract<RegistrationHeader, { type: 'register' }>['runtime'];
 export type ClaimAnswer = 'claimed' | 'busy' | 'lost';
 
 /** A runner that has dialled and waits to be claimed. */
 export interface RunnerConnection {
   readonly pod: RunnerPod;
-  readonly runtime: Runtime;
+  readonly runtime: DialledRuntime;
   readonly socket: TLSSocket;
   /** Tells it that there are other gateways now. */
   tell(gateways: readonly string[]): void;
@@ -27,7 +28,7 @@ export interface ConnectionEvents {
   /** Who shows this token; undefined is nobody we know. */
   readonly authenticate: (token: string) => Promise<RunnerPod | undefined>;
   /** Why this pod may not register, if so. */
-  readonly refusal: (pod: RunnerPod) => string | undefined;
+  readonly refusal: (pod: RunnerPod, runtime: DialledRuntime) => string | undefined;
   readonly onRegistered: (connection: RunnerConnection) => void;
   /** It never registered, broke the protocol or did not answer; its socket is destroyed. */
   readonly onDropped: (reason: string) => void;
@@ -87,7 +88,7 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
     }
     const pod = await events.authenticate(header.token);
     if (!isChecking()) return;
-    const refusal = pod === undefined ? 'the token is not accepted' : events.refusal(pod);
+    const refusal = pod === undefined ? 'the token is not accepted' : events.refusal(pod, header.runtime);
     if (pod === undefined || refusal !== undefined) {
       refuse(refusal ?? '');
       return;

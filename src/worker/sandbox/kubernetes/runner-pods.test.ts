@@ -130,3 +130,53 @@ test('a cold pod is made as the Deployment of its runtime makes them', async () 
     'not found',
   );
 });
+
+describe('a pod for an image', () => {
+  const LIMITS = { cpus: 1, memoryBytes: 268_435_456, pids: 256 };
+  const make = () =>
+    pods.createForImage({ image: 'example.com/tool:1', limits: LIMITS, deadlineSeconds: 600 });
+  beforeEach(() => {
+    cluster.put(`/api/v1/namespaces/${NAMESPACE}/podtemplates/container-step`, {
+      template: {
+        metadata: { labels: {} },
+        spec: { runtimeClassName: 'gvisor', containers: [{ name: 'runner' }] },
+      },
+    });
+  });
+
+  test('is made of its template, and is its worker’s from the beginning', async () => {
+    const { uid, name } = await make();
+    expect(name).toMatch(/^step-/);
+    expect(await pods.list()).toMatchObject([{ uid, name, claimedBy: 'worker-a' }]);
+    expect(cluster.objects.get(`${PODS}/${name}`)).toHaveProperty(
+      ['spec', 'containers', '0', 'image'],
+      'example.com/tool:1',
+    );
+  });
+
+  test('may register until it is sent a program, and never again', async () => {
+    const { name } = await make();
+    cluster.tokens.set('token', `${PODS}/${name}`);
+    const pod = (await pods.authenticate('token'))!;
+    expect(pod).toMatchObject({ pool: 'image', limits: { memoryBytes: 268_435_456, cpus: 1 } });
+    await pods.claim(pod);
+    expect(claimedBy(cluster.objects.get(`${PODS}/${name}`)!)).toBe('worker-a');
+    expect(await pods.authenticate('token')).toBeUndefined();
+    await expect(pods.claim(pod)).rejects.toThrow('the test failed');
+  });
+
+  test('is looked at, as long as it is that pod', async () => {
+    const pod = await make();
+    expect(await pods.look(pod)).toMatchObject({ type: 'pending' });
+    change(pod.name, { status: { phase: 'Failed', reason: 'DeadlineExceeded' } });
+    expect(await pods.look(pod)).toMatchObject({ type: 'failed' });
+    expect(await pods.look({ ...pod, uid: 'another' })).toBeUndefined();
+    await pods.remove(pod);
+    expect(await pods.look(pod)).toBeUndefined();
+  });
+
+  test('is refused with the reason of the API server', async () => {
+    cluster.refusals.set(`POST ${PODS}`, 403);
+    await expect(make()).rejects.toMatchObject({ status: 403, message: 'refused by the test' });
+  });
+});

@@ -5,13 +5,16 @@ import {
   AUDIENCE,
   CLAIMED_LABEL,
   COLD,
+  IMAGE_POOL,
+  IMAGE_TEMPLATE,
   POOL_LABEL,
   POOLS,
   RUNNER_CONTAINER,
   RUNNER_SERVICE_ACCOUNT,
   RUNTIME_CLASS,
 } from './names.ts';
-import { podFromTemplate, templateSchema } from './pod-template.ts';
+import { podForImage, podFromTemplate, templateSchema, type ImagePod } from './pod-template.ts';
+import { podStatusSchema, progressOf, type PodProgress } from './pod-progress.ts';
 import { parseQuantity } from './quantity.ts';
 
 /** Which pod dials, as Kubernetes vouches for it. */
@@ -30,12 +33,16 @@ export interface FoundPod {
 
 /** The pods of the namespace of runners. */
 export interface RunnerPods {
-  /** Whose token this is, if it is a runner's that nobody has claimed; undefined refuses. */
+  /** Whose token this is, if it is a runner's that has run nothing; undefined refuses. */
   authenticate(token: string): Promise<RunnerPod | undefined>;
   /** Writes down that it is this worker's. @throws when it is another's by now, or gone */
   claim(pod: RunnerPod): Promise<void>;
   /** @returns its uid */
   createCold(runtime: Runtime, limits: SandboxLimits): Promise<string>;
+  /** Makes a pod for one program of an image, which is this worker's. @throws KubernetesError when it is refused */
+  createForImage(pod: Omit<ImagePod, 'worker'>): Promise<Pick<RunnerPod, 'uid' | 'name'>>;
+  /** How far it has come; undefined when it is gone. */
+  look(pod: Pick<RunnerPod, 'uid' | 'name'>): Promise<PodProgress | undefined>;
   /** Idempotent. */
   remove(pod: Pick<RunnerPod, 'uid' | 'name'>): Promise<void>;
   /** Those that are claimed, and those that were made cold. */
@@ -137,6 +144,24 @@ export function createRunnerPods(deps: {
       const created = await api.call({ method: 'POST', path: pods, body, answer: podSchema });
       return created.metadata.uid;
     },
+    async createForImage(pod) {
+      const { template } = await api.call({
+        path: `/api/v1/namespaces/${namespace}/podtemplates/${IMAGE_TEMPLATE}`,
+        answer: z.object({ template: templateSchema }),
+      });
+      const body = podForImage(template, { ...pod, worker });
+      const { metadata } = await api.call({ method: 'POST', path: pods, body, answer: podSchema });
+      return { uid: metadata.uid, name: metadata.name };
+    },
+    async look({ name, uid }) {
+      const pod = await unlessGone(
+        api.call({
+          path: `${pods}/${name}`,
+          answer: z.object({ metadata: z.object({ uid: z.string() }), status: podStatusSchema.optional() }),
+        }),
+      );
+      return pod?.metadata.uid === uid ? progressOf(pod.status ?? {}) : undefined;
+    },
     async remove({ name, uid }) {
       await unlessGone(
         api.call({
@@ -171,7 +196,7 @@ export function createRunnerPods(deps: {
   };
 }
 
-/** What may be claimed of it; undefined for what may not. */
+/** What may be claimed of it; undefined for what may not. One for an image waits for the worker that has made it. */
 function unclaimed({ metadata, spec }: Pod): RunnerPod | undefined {
   const pool = metadata.labels?.[POOL_LABEL];
   const container = spec.containers.find(({ name }) => name === RUNNER_CONTAINER);
@@ -179,7 +204,7 @@ function unclaimed({ metadata, spec }: Pod): RunnerPod | undefined {
   const cpus = parseQuantity(container?.resources?.limits?.['cpu']);
   if (
     pool === undefined ||
-    metadata.labels?.[CLAIMED_LABEL] !== undefined ||
+    (metadata.labels?.[CLAIMED_LABEL] !== undefined && pool !== IMAGE_POOL) ||
     metadata.deletionTimestamp !== undefined ||
     spec.runtimeClassName !== RUNTIME_CLASS ||
     memoryBytes === undefined ||

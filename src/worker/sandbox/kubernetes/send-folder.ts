@@ -6,6 +6,7 @@ import { encodeFrame } from '../../../core/sandbox/frames.ts';
 import type { WorkerHeader } from '../../../core/sandbox/protocol.ts';
 import { terminalError } from '../../../core/step-error.ts';
 import { filesBelow } from '../rootfs/files.ts';
+import { writeFully } from './write-fully.ts';
 
 const PIECE_BYTES = 262_144;
 const MIB = 1_048_576;
@@ -35,14 +36,7 @@ export async function sendFolder(channel: Duplex, folder: string, inside: string
 
 async function send(channel: Duplex, header: WorkerHeader, piece: Uint8Array): Promise<void> {
   if (channel.destroyed) throw new Error('the sandbox ended while it was given its packages');
-  if (channel.write(encodeFrame(header, piece))) return;
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      channel.off('drain', done).off('close', done);
-      resolve();
-    };
-    channel.on('drain', done).on('close', done);
-  });
+  await writeFully(channel, encodeFrame(header, piece));
 }
 
 const tooLarge = () =>

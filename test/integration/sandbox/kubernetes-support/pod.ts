@@ -1,12 +1,13 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { onTestFinished } from 'vitest';
 import { findDeno } from '../../../../src/worker/sandbox/rootfs/deno.ts';
 import { DENO_ARGUMENTS, PYTHON_ARGUMENTS } from '../../../../src/worker/sandbox/rootfs/layout.ts';
 import { bundleJavaScriptRunner, bundleRelay } from '../../../../src/worker/sandbox/rootfs/runner-bundle.ts';
-import type { Runtime } from '../../../../src/worker/sandbox/driver.ts';
+import type { DialledRuntime } from '../../../../src/worker/sandbox/kubernetes/runner-connection.ts';
 import { SERVER_NAME } from '../../../../src/worker/sandbox/kubernetes/names.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { PROJECT_ROOT } from '../../../support/processes.ts';
@@ -24,7 +25,7 @@ export interface LocalPod {
 }
 
 /** Both containers of a runner's pod as processes of this machine, with the programs and arguments of their image. */
-export async function startPod(runtime: Runtime, token: string): Promise<LocalPod> {
+export async function startPod(runtime: DialledRuntime, token: string): Promise<LocalPod> {
   const home = await makeTempDirectory();
   const [runnerPort, readyPort, deno] = [await freePort(), await freePort(), await findDeno()];
   const gatewayFolder = join(home, 'gateway');
@@ -38,7 +39,12 @@ export async function startPod(runtime: Runtime, token: string): Promise<LocalPo
   await writeFile(relayFile, await bundleRelay());
   await writeFile(runnerFile, await bundleJavaScriptRunner());
   await writeFile(tokenFile, `${token}\n`);
-  await copyFile(join(PROJECT_ROOT, 'src/runner/pod/enter.py'), join(home, 'enter.py'));
+  for (const name of ['enter.py', 'program.py', 'provide.py']) {
+    await copyFile(join(PROJECT_ROOT, 'src/runner/pod', name), join(home, name));
+  }
+  await cp(join(PROJECT_ROOT, 'src/runner/python/millrace_runner'), join(home, 'python/millrace_runner'), {
+    recursive: true,
+  });
 
   const environment = {
     PATH: '/usr/bin:/bin',
@@ -65,16 +71,12 @@ export async function startPod(runtime: Runtime, token: string): Promise<LocalPo
     ],
     { env: environment, stdio: ['ignore', 'ignore', 'pipe'] },
   );
-  const command =
-    runtime === 'javascript'
-      ? [deno.file, ...DENO_ARGUMENTS, runnerFile]
-      : ['/usr/bin/python3', ...PYTHON_ARGUMENTS, join(PROJECT_ROOT, 'src/runner/python/main.py')];
-  const scratch = runtime === 'python' ? ['--scratch', join(home, 'scratch')] : [];
-  const runner = spawn(
-    '/usr/bin/python3',
-    ['-I', '-S', '-B', join(home, 'enter.py'), String(runnerPort), ...command, ...scratch],
-    { env: environment, stdio: ['ignore', 'ignore', 'pipe'], cwd: join(home, 'scratch') },
-  );
+  const [file, ...args] = await commandOf(runtime, { home, deno: deno.file, runnerFile, runnerPort });
+  const runner = spawn(file, args, {
+    env: environment,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    cwd: join(home, 'scratch'),
+  });
   let log = '';
   for (const child of [relay, runner]) child.stderr.on('data', (chunk) => (log += String(chunk)));
   const exits = [relay, runner].map((child) => once(child, 'exit'));
@@ -83,4 +85,52 @@ export async function startPod(runtime: Runtime, token: string): Promise<LocalPo
     await Promise.all(exits);
   });
   return { gatewayFolder, readyPort, relay, runner, log: () => log, exited: () => Promise.all(exits) };
+}
+
+const PYTHON = ['/usr/bin/python3', '-I', '-S', '-B'] as const;
+const run = promisify(execFile);
+
+/** What the container that runs code is started with. */
+async function commandOf(
+  runtime: DialledRuntime,
+  {
+    home,
+    deno,
+    runnerFile,
+    runnerPort,
+  }: {
+    readonly home: string;
+    readonly deno: string;
+    readonly runnerFile: string;
+    readonly runnerPort: number;
+  },
+): Promise<readonly [string, ...string[]]> {
+  const enter = [...PYTHON, join(home, 'enter.py'), String(runnerPort)] as const;
+  switch (runtime) {
+    case 'javascript':
+      return [...enter, deno, ...DENO_ARGUMENTS, runnerFile];
+    case 'python': {
+      const main = join(PROJECT_ROOT, 'src/runner/python/main.py');
+      return [...enter, '/usr/bin/python3', ...PYTHON_ARGUMENTS, main, '--scratch', join(home, 'scratch')];
+    }
+    case 'image': {
+      // As the init container does it: the copy is all that the image will have.
+      const copy = join(home, 'copy');
+      const [python, ...flags] = [...PYTHON, '-X', 'utf8'] as const;
+      await run(python, [...flags, join(home, 'provide.py'), copy], { env: {} });
+      const library = join(copy, 'lib');
+      const program = join(copy, home, 'program.py');
+      return [
+        join(library, 'ld.so'),
+        '--library-path',
+        library,
+        join(copy, python),
+        ...flags,
+        program,
+        String(runnerPort),
+      ];
+    }
+    default:
+      return runtime satisfies never;
+  }
 }
