@@ -139,6 +139,14 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
       });
       events.push({ what, span });
       expect(span.sent.length, 'webhooks were sent').toBeGreaterThan(3 * PER_SECOND);
+      // With when it happened, which tells what was just going on.
+      const refused = span.sent
+        .filter(({ outcome }) => outcome !== 'ok')
+        .map(
+          ({ answer, sentAtMs, tookMs }) =>
+            `${answer} at ${new Date(sentAtMs).toISOString()} after ${Math.round(tookMs)} ms`,
+        );
+      expect(refused, JSON.stringify(span.answers)).toEqual([]);
       expect(span.answers).toEqual({ 202: span.sent.length });
     };
 

@@ -128,7 +128,8 @@ export function describeSandboxes({ cluster, kubectl, report }: Part): void {
         }
         const pods = await podsOf(kubectl, dev.runners, 'app.kubernetes.io/component=runner');
         const labels = Object.fromEntries(pods.map(({ metadata }) => [metadata.name, metadata.labels]));
-        expect(labels).toHaveProperty(seen.pod, expect.objectContaining({ [CLAIMED]: worker.metadata.name }));
+        expect(Object.keys(labels)).toContain(seen.pod);
+        expect(labels[seen.pod]).toMatchObject({ [CLAIMED]: worker.metadata.name });
         expect(labels[seen.pod]).not.toHaveProperty([WAITING]);
         report.section('The kernel that code sees', [
           '```',
