@@ -13,6 +13,7 @@ const POOLS = ['runner-warm-pool', 'runner-warm-pool-python'] as const;
 const WARM_SAMPLES = 12;
 const COLD_SAMPLES = 3;
 const REUSED_SAMPLES = 20;
+const CONTAINER_SAMPLES = 3;
 
 /** Which kernel it runs on, in which pod, and where it gets to from there. */
 const PROBE = `
@@ -48,6 +49,25 @@ steps:
 output: steps.look.output
 `;
 
+/** What a program sees in an image that has nothing of ours, and in a pod of its own. */
+const SEEN = `
+cat > /tmp/input
+printf '{"input": %s, "user": "%s", "capabilities": "%s", "interfaces": "%s", "environment": "%s", "refused": "%s", "kernel": "%s", "pod": "%s"}' \\
+  "$(cat /tmp/input)" "$(id -u):$(id -g)" "$(grep CapEff /proc/self/status | cut -f2)" \\
+  "$(grep -o '^ *[a-z0-9]*:' /proc/net/dev | tr -d ' \\n')" "$(env | cut -d= -f1 | sort | tr '\\n' ' ')" \\
+  "$(touch /new 2>/dev/null || echo yes)" "$(cat /proc/version)" "$(cat /etc/hostname)"
+echo seen >&2
+`;
+const container = (name: string, image: string, line: string, more = ''): string => `name: ${name}
+triggers: { push: { webhook: { verify: { scheme: none } } } }
+steps:
+  - id: run
+    container: { image: "${image}", command: [/bin/sh, -c, ${JSON.stringify(line)}] }
+    input: '\${{ trigger.body }}'
+    retry: { attempts: 1 }${more}
+output: steps.run.output
+`;
+
 interface Looked {
   readonly kernel: string;
   readonly pod: string;
@@ -62,7 +82,9 @@ export function describeSandboxes({ cluster, kubectl, report }: Part): void {
     let dev: Installation;
 
     beforeAll(async () => {
-      dev = await createInstallation(kubectl, cluster.images, 'development');
+      // Any image with a shell will do for container steps.
+      const literals = [`sandbox-images-allow=${cluster.images.postgres}`];
+      dev = await createInstallation(kubectl, cluster.images, 'development', { literals });
       await createInstallation(kubectl, cluster.images, 'development').then((before) => before.remove());
       const applied = await dev.apply();
       expect(applied.code, applied.stderr).toBe(0);
@@ -258,6 +280,73 @@ export function describeSandboxes({ cluster, kubectl, report }: Part): void {
         ]);
         expect(pod).toMatch(/^runner-cold-/);
         expect(limits).toBe('384Mi');
+      });
+    });
+
+    it(
+      'runs a container step in a pod of its image, which is gone afterwards',
+      { timeout: 240_000 },
+      async () => {
+        const stepPods = async (): Promise<readonly string[]> =>
+          (await podsOf(kubectl, dev.runners, CLAIMED))
+            .map(({ metadata }) => metadata.name)
+            .filter((name) => name.startsWith('step-'));
+        await withApi(async (client) => {
+          const { hook } = await client.deploy(container('see', cluster.images.postgres, SEEN));
+          const seconds: number[] = [];
+          for (let index = 0; index < CONTAINER_SAMPLES; index++) {
+            const startedAt = performance.now();
+            const execution = await run(client, hook, { number: index });
+            seconds.push((performance.now() - startedAt) / 1000);
+            expect(execution.output).toMatchObject({
+              input: { number: index },
+              user: '65532:65532',
+              capabilities: '0000000000000000',
+              interfaces: 'lo:',
+              refused: 'yes',
+              kernel: expect.stringMatching(/gvisor/i),
+              pod: expect.stringMatching(/^step-/),
+            });
+            const { environment } = execution.output as { readonly environment: string };
+            expect(environment).toContain('MILLRACE_IDEMPOTENCY_KEY');
+            // As the image has it, and without what Kubernetes adds.
+            expect(environment).toContain('LANG ');
+            expect(environment).not.toContain('KUBERNETES');
+          }
+          await waitFor(async () => (await stepPods()).length === 0, {
+            timeoutMs: 60_000,
+            what: 'the pods of container steps to be gone',
+          });
+          report.section('Container steps', [
+            `From the webhook to the end of a program that ends at once: ${seconds.map((one) => one.toFixed(1)).join(', ')} s.`,
+          ]);
+        });
+      },
+    );
+
+    it('says of a container step what went wrong, as one machine does', { timeout: 300_000 }, async () => {
+      const { postgres } = cluster.images;
+      await withApi(async (client) => {
+        for (const [name, image, line, more, code] of [
+          ['exit-code', postgres, 'echo why >&2; exit 3', '', ['code_error']],
+          ['late', postgres, 'sleep 600', '\n    timeout: 2s', ['timeout']],
+          ['large', postgres, 'while true; do cat /bin/sh; done', '', ['output_too_large']],
+          // Who is ended for want of memory is not always known to the kubelet.
+          [
+            'hungry',
+            postgres,
+            'x=aaaaaaaa; while true; do x=$x$x; done',
+            '',
+            ['out_of_memory', 'resource_limit'],
+          ],
+          ['not-listed', cluster.images.redis, 'true', '', ['image_not_found']],
+        ] as const) {
+          const { hook } = await client.deploy(container(name, image, line, more));
+          const reply = await client.post(hook, {});
+          const execution = await client.finished(reply.data.executionId as string, 120_000);
+          const { error } = execution as unknown as { readonly error: { readonly code: string } };
+          expect.soft(code, `${name}: ${JSON.stringify(error)}`).toContain(error.code);
+        }
       });
     });
 
