@@ -5,7 +5,7 @@ import { appError, errorCodeOf } from '../errors/app-error.ts';
 import { durabilityFindings, readDatabaseSettings, versionFinding } from '../health/database.ts';
 import { refuse } from '../health/finding.ts';
 import type { Queryable } from './database.ts';
-import { PARTITION_DAYS_AHEAD } from './partitions.ts';
+import { PARTITION_DAYS_AHEAD, withLockRetries } from './partitions.ts';
 import { SQLSTATE } from './sqlstate.ts';
 
 export interface Migration {
@@ -37,14 +37,26 @@ export async function readMigrations(): Promise<readonly Migration[]> {
   );
 }
 
+/** Whoever wants a table that a migration waits for waits behind it: less than a sender's patience. */
+const LOCK_TIMEOUT_MS = 500;
+/** Others get on for longer than they were held up. */
+const LOCK_PAUSE_MS = 1000;
+/** A quarter of an hour: a dump holds all tables while it lasts. */
+const LOCK_ATTEMPTS = 600;
+const FOR_EVER = new AbortController().signal;
+
 /**
  * Brings the database at `url` to this release's schema: forward only, one transaction a migration, with the ledger row
- * inserted first, so that a racing migrator waits and then finds it done.
+ * inserted first, so that a racing migrator waits and then finds it done. It may run while everything else does: a migration
+ * that does not get its locks at once gives way, and is tried again.
  *
  * @returns the migrations that this call applied
  * @throws AppError `schema_mismatch` when the database is ahead with a breaking migration
  */
-export async function migrate(url: string): Promise<readonly AppliedMigration[]> {
+export async function migrate(
+  url: string,
+  options: { readonly migrations?: readonly Migration[] } = {},
+): Promise<readonly AppliedMigration[]> {
   const client = new pg.Client({ connectionString: url, application_name: 'millrace migrate' });
   await client.connect();
   try {
@@ -53,16 +65,20 @@ export async function migrate(url: string): Promise<readonly AppliedMigration[]>
       create table if not exists schema_migration (
         version integer primary key, name text not null, breaking boolean not null, applied_at timestamptz not null default now()
       )`);
-    const migrations = await readMigrations();
+    const migrations = options.migrations ?? (await readMigrations());
     refuseWhenAhead(migrations, await appliedMigrations(client));
+    const patiently = <T>(work: () => Promise<T>): Promise<T> =>
+      withLockRetries(FOR_EVER, work, { attempts: LOCK_ATTEMPTS, pauseMs: LOCK_PAUSE_MS });
     const applied: AppliedMigration[] = [];
     for (const migration of migrations) {
-      if (await applyOne(client, migration)) applied.push(migration);
+      if (await patiently(() => applyOne(client, migration))) applied.push(migration);
     }
     await client.query(`grant select on schema_migration to millrace_api, millrace_ingest, millrace_engine`);
-    await client.query(`select millrace_ensure_partitions((now() at time zone 'utc')::date - 1, $1)`, [
-      PARTITION_DAYS_AHEAD + 1,
-    ]);
+    await patiently(() =>
+      client.query(`select millrace_ensure_partitions((now() at time zone 'utc')::date - 1, $1)`, [
+        PARTITION_DAYS_AHEAD + 1,
+      ]),
+    );
     return applied;
   } finally {
     await client.end();
@@ -76,7 +92,11 @@ async function applyOne(client: pg.Client, migration: Migration): Promise<boolea
       `insert into schema_migration (version, name, breaking) values ($1, $2, $3) on conflict do nothing`,
       [migration.version, migration.name, migration.breaking],
     );
-    if (ledger.rowCount === 1) await client.query(migration.sql);
+    if (ledger.rowCount === 1) {
+      // Only now: for another migrator it waits as long as that takes.
+      await client.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await client.query(migration.sql);
+    }
     await client.query('commit');
     return ledger.rowCount === 1;
   } catch (error) {

@@ -138,15 +138,19 @@ async function drop(db: Queryable, name: string, retentionMs: number): Promise<b
 const LOCK_ATTEMPTS = 20;
 const PAUSE_MS = 250;
 
-/** Repeats what gave way to others; they get on in the pauses. */
-async function withLockRetries<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+/** Repeats what gave way to others (`lock_timeout`); they get on in the pauses. */
+export async function withLockRetries<T>(
+  signal: AbortSignal,
+  work: () => Promise<T>,
+  { attempts = LOCK_ATTEMPTS, pauseMs = PAUSE_MS } = {},
+): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
       return await work();
     } catch (error) {
-      if (errorCodeOf(error) !== SQLSTATE.lockNotAvailable || attempt === LOCK_ATTEMPTS) throw error;
+      if (errorCodeOf(error) !== SQLSTATE.lockNotAvailable || attempt >= attempts) throw error;
     }
-    await delay(PAUSE_MS * (0.5 + Math.random()), undefined, { signal });
+    await delay(pauseMs * (0.5 + Math.random()), undefined, { signal });
   }
 }
