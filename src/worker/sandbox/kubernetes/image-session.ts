@@ -142,10 +142,10 @@ async function send(channel: Duplex, program: ImageProgram, input: string): Prom
   const say = (header: ImageWorkerHeader, payload?: Uint8Array): Promise<void> =>
     writeFully(channel, encodeFrame(header, payload));
   await say({ type: 'program', bytes: bodies.program.length, inputBytes: bodies.input.length });
-  for (const of of ['program', 'input'] as const) {
-    const body = bodies[of];
+  for (const part of ['program', 'input'] as const) {
+    const body = bodies[part];
     for (let at = 0; at < body.length; at += MAX_PAYLOAD_BYTES) {
-      await say({ type: 'part', of }, body.subarray(at, at + MAX_PAYLOAD_BYTES));
+      await say({ type: 'part', of: part }, body.subarray(at, at + MAX_PAYLOAD_BYTES));
     }
   }
 }
