@@ -1,5 +1,7 @@
 import { Environment } from '@marcbachmann/cel-js';
 import { describe, expect, it } from 'vitest';
+import { IMAGE_TEMPLATE } from '../../src/worker/sandbox/kubernetes/names.ts';
+import { podForImage, templateSchema } from '../../src/worker/sandbox/kubernetes/pod-template.ts';
 import { ENVIRONMENTS, matches, PREFIX, renderEnvironment, type Kinds } from '../support/manifests.ts';
 
 const policy = renderEnvironment('production').then((rendered) => rendered.one('ValidatingAdmissionPolicy'));
@@ -62,6 +64,17 @@ describe('the admission policy of runner pods', () => {
     ],
   ])('lets %s pass', async (_, spec) => {
     expect(refusals(await policy, pod(spec))).toEqual([]);
+  });
+
+  it('lets pods of container steps pass', async () => {
+    const { template } = (await renderEnvironment('production')).one('PodTemplate', IMAGE_TEMPLATE);
+    const made = podForImage(templateSchema.parse(template), {
+      image: 'example.com/tool:1',
+      limits: { cpus: 1, memoryBytes: 268_435_456, pids: 256 },
+      deadlineSeconds: 600,
+      worker: 'worker-1',
+    });
+    expect(refusals(await policy, made as Readonly<Record<string, unknown>>)).toEqual([]);
   });
 
   it.each([
