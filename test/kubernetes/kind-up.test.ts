@@ -23,6 +23,7 @@ ${LOG}
 const STUBS: Readonly<Record<string, string>> = {
   docker: `case "$*" in
 info) exit "\${DOCKER_INFO:-0}" ;;
+build*) [ "$BUILDX_NO_DEFAULT_ATTESTATIONS" = 1 ] ;;
 'image inspect'*) printf 'sha256:%s\\n' "\${IMAGE_ID:-00112233445566778899aabbccddeeff}" ;;
 esac`,
   kind: `case "$*" in
