@@ -69,6 +69,7 @@ describe('the admission policy of runner pods', () => {
   it('lets pods of container steps pass', async () => {
     const { template } = (await renderEnvironment('production')).one('PodTemplate', IMAGE_TEMPLATE);
     const made = podForImage(templateSchema.parse(template), {
+      step: 'an-execution.a-step',
       image: 'example.com/tool:1',
       limits: { cpus: 1, memoryBytes: 268_435_456, pids: 256 },
       deadlineSeconds: 600,

@@ -212,6 +212,7 @@ describe.each(ENVIRONMENTS)('the runners of %s', (environment) => {
       const rendered = await rendering;
       const parsed = templateSchema.parse((await template()).template);
       const pod = podForImage(parsed, {
+        step: 'an-execution.a-step',
         image: 'example.com/tool:1',
         limits: { cpus: 1, memoryBytes: 268_435_456, pids: 256 },
         deadlineSeconds: 600,

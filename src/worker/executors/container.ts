@@ -94,6 +94,7 @@ async function runOnce(attempt: Attempt): Promise<JsonValue> {
   const place = await traced(context.span, 'sandbox.claim', {}, () =>
     deps.containers.claim({
       tenantId: context.tenantId,
+      step: context.idempotencyKey,
       image: step.body.image,
       namesCommand: attempt.rendered.command !== undefined,
       limits: {

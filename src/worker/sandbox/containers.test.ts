@@ -56,6 +56,7 @@ const open = (
 
 const request = (megabytes = 256, signal = new AbortController().signal) => ({
   tenantId: 'a',
+  step: 'an-execution.a-step',
   image: IMAGE,
   namesCommand: true,
   timeoutMs: 1000,

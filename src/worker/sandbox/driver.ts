@@ -95,6 +95,8 @@ export interface ImageFacts {
 
 export interface ImageRequest {
   readonly tenantId: string;
+  /** Which step of which execution, for people who look at what runs. */
+  readonly step: string;
   /** A reference, as it is written in the workflow. */
   readonly image: string;
   /** The step says what is run, and does not leave it to the image. */

@@ -68,6 +68,7 @@ beforeEach(async () => {
 
 const request = (signal = new AbortController().signal): ImageRequest => ({
   tenantId: 'a',
+  step: 'an-execution.a-step',
   image: IMAGE,
   namesCommand: true,
   limits: LIMITS,

@@ -13,6 +13,7 @@ const FACTS = { environment: { COLOR: 'blue' }, folder: '/srv' };
 
 const request = (more: Partial<ImageRequest> = {}): ImageRequest => ({
   tenantId: 'a',
+  step: 'an-execution.a-step',
   image: IMAGE,
   namesCommand: true,
   limits: { memoryBytes: 268_435_456, cpus: 1, pids: 256 },
@@ -69,6 +70,7 @@ test('a place is a pod of the image, with the limits of the step and a deadline 
   const { claim, pods, sandbox } = setUp();
   const place = await claim(request(), 60_000);
   expect(pods.createForImage).toHaveBeenCalledExactlyOnceWith({
+    step: 'an-execution.a-step',
     image: IMAGE,
     limits: request().limits,
     deadlineSeconds: 390,

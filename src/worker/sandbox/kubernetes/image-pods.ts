@@ -38,6 +38,7 @@ export function createImagePods(deps: ImagePodsDeps): NonNullable<SandboxDriver[
   const create = async (request: ImageRequest, claimTimeoutMs: number): Promise<Pod> => {
     const deadlineMs = Math.max(PULL_MS, claimTimeoutMs) + request.timeoutMs + DEADLINE_MARGIN_MS;
     const spec = {
+      step: request.step,
       image: request.image,
       limits: request.limits,
       deadlineSeconds: Math.ceil(deadlineMs / 1000),

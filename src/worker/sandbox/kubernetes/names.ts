@@ -31,6 +31,9 @@ export const CLAIMED_LABEL = 'millrace.dev/claimed-by';
 /** The PodTemplate of pods that run a program of an image. */
 export const IMAGE_TEMPLATE = 'container-step';
 
+/** An annotation of such a pod: the step of the execution that it was made for. */
+export const STEP_ANNOTATION = 'millrace.dev/step';
+
 /** The Deployments that keep runners ready; cold ones are made like theirs. */
 export const POOLS: Readonly<Record<Runtime, string>> = {
   javascript: 'runner-warm-pool',

@@ -60,6 +60,7 @@ test('it never requests more than its limits', () => {
 
 test('a pod for an image differs from its template by image, limits, deadline and whose it is, and by nothing else', () => {
   const pod = podForImage(template, {
+    step: 'an-execution.a-step',
     image: 'ghcr.io/acme/tool:1',
     limits: { cpus: 2, memoryBytes: 1_073_741_824, pids: 256 },
     deadlineSeconds: 600,
@@ -76,6 +77,7 @@ test('a pod for an image differs from its template by image, limits, deadline an
         'millrace.dev/pool': 'image',
         'millrace.dev/claimed-by': 'worker-a',
       },
+      annotations: { 'millrace.dev/step': 'an-execution.a-step' },
     },
     spec: {
       ...template.spec,

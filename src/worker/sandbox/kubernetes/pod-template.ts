@@ -1,6 +1,6 @@
 import { z } from '../../../core/zod.ts';
 import type { SandboxLimits } from '../driver.ts';
-import { CLAIMED_LABEL, COLD, IMAGE_POOL, POOL_LABEL, RUNNER_CONTAINER } from './names.ts';
+import { CLAIMED_LABEL, COLD, IMAGE_POOL, POOL_LABEL, RUNNER_CONTAINER, STEP_ANNOTATION } from './names.ts';
 import { parseQuantity } from './quantity.ts';
 
 const MIB = 1_048_576;
@@ -8,7 +8,10 @@ const MIB = 1_048_576;
 const quantities = z.record(z.string(), z.string()).optional();
 /** The pod template of a Deployment or PodTemplate: all of it is kept, and little of it looked at. */
 export const templateSchema = z.object({
-  metadata: z.object({ labels: z.record(z.string(), z.string()) }),
+  metadata: z.object({
+    labels: z.record(z.string(), z.string()),
+    annotations: z.record(z.string(), z.string()).optional(),
+  }),
   spec: z.looseObject({
     containers: z.array(
       z.looseObject({
@@ -43,6 +46,8 @@ export function podFromTemplate(template: PodTemplate, limits: SandboxLimits): o
 
 /** What of a pod for a program of an image is not the template's. */
 export interface ImagePod {
+  /** Whom it is for. */
+  readonly step: string;
   readonly image: string;
   readonly limits: SandboxLimits;
   /** From when the pod is bound to a node. */
@@ -53,13 +58,14 @@ export interface ImagePod {
 
 /** A pod as the template says, with the image and the limits of a step, and an end that does not depend on its worker. */
 export function podForImage(template: PodTemplate, pod: ImagePod): object {
-  const { image, limits, deadlineSeconds, worker } = pod;
+  const { step, image, limits, deadlineSeconds, worker } = pod;
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: {
       generateName: 'step-',
       labels: { ...template.metadata.labels, [POOL_LABEL]: IMAGE_POOL, [CLAIMED_LABEL]: worker },
+      annotations: { ...template.metadata.annotations, [STEP_ANNOTATION]: step },
     },
     spec: {
       ...template.spec,

@@ -134,7 +134,12 @@ test('a cold pod is made as the Deployment of its runtime makes them', async () 
 describe('a pod for an image', () => {
   const LIMITS = { cpus: 1, memoryBytes: 268_435_456, pids: 256 };
   const make = () =>
-    pods.createForImage({ image: 'example.com/tool:1', limits: LIMITS, deadlineSeconds: 600 });
+    pods.createForImage({
+      step: 'an-execution.a-step',
+      image: 'example.com/tool:1',
+      limits: LIMITS,
+      deadlineSeconds: 600,
+    });
   beforeEach(() => {
     cluster.put(`/api/v1/namespaces/${NAMESPACE}/podtemplates/container-step`, {
       template: {
