@@ -13,6 +13,8 @@ export interface SandboxLimits {
 export interface SandboxSpec {
   readonly runtime: Runtime;
   readonly limits: SandboxLimits;
+  /** Nobody waits for it: where the driver can, its start lets everything else go first, until {@link Sandbox.hurry}. */
+  readonly isBackground?: boolean;
 }
 
 /** How a sandbox ended, as far as its driver can tell. */
@@ -48,6 +50,8 @@ export interface Sandbox {
   readonly exited: Promise<SandboxExit>;
   /** Ends it at once, whatever it does. Idempotent. */
   kill(): void;
+  /** Somebody waits for it now, or it is ready. Idempotent; nothing where starts are never held back. */
+  readonly hurry?: () => void;
   /** Sets other limits while it runs. */
   setLimits(limits: SandboxLimits): Promise<void>;
   /**

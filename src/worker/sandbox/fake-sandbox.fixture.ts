@@ -44,6 +44,7 @@ export interface FakeSandbox extends Sandbox {
   readonly shared: readonly string[];
   readonly limits: readonly SandboxLimits[];
   isKilled(): boolean;
+  isHurried(): boolean;
   /** The runner reads nothing any more. */
   deafen(): void;
   exit(exit: SandboxExit): void;
@@ -61,6 +62,7 @@ export function createFakeSandbox(script: RunnerScript = {}): FakeSandbox {
   const shared: string[] = [];
   const limits: SandboxLimits[] = [];
   let killed = false;
+  let hurried = false;
   const runner: FakeRunner = {
     send: (header, payload) =>
       void inside.write(
@@ -97,6 +99,8 @@ export function createFakeSandbox(script: RunnerScript = {}): FakeSandbox {
     limits,
     memory: undefined,
     isKilled: () => killed,
+    isHurried: () => hurried,
+    hurry: () => void (hurried = true),
     deafen: () => void inside.pause(),
     exit,
     kill() {

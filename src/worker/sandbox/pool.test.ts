@@ -114,6 +114,27 @@ test('spares are warmed, become their first user’s, and are filled up again', 
   expect(driver.started[0]?.received.filter(({ type }) => type === 'run')).toHaveLength(3);
 });
 
+test('a spare that nobody waits for starts in the background until it is ready', async () => {
+  const { pool, driver } = setUp(undefined, { spares: ONE_SPARE, refillEveryMs: 60_000 });
+  await pool.warmed;
+  for (const tenantId of ['a', 'b']) await use(pool, wants(tenantId));
+  expect(driver.specs.map(({ isBackground }) => isBackground)).toEqual([true, undefined]);
+  expect(driver.started.map((sandbox) => sandbox.isHurried())).toEqual([true, false]);
+});
+
+test('a spare’s start is hurried when somebody has to wait for it', async () => {
+  const driver = createFakeDriver({ script: { ready: false } });
+  const { pool } = setUp(driver, { spares: ONE_SPARE, maxStarting: 1, refillEveryMs: 60_000 });
+  await vi.waitFor(() => expect(driver.started).toHaveLength(1));
+  const [spare] = driver.started;
+  expect(spare!.isHurried()).toBe(false);
+  const claim = pool.claim(wants('a'));
+  expect(spare!.isHurried()).toBe(true);
+  spare!.runner.send({ type: 'ready', protocol: 1, runtime: 'fake', slots: 2, kernel: 'fake kernel' });
+  (await claim).release();
+  expect(driver.started).toHaveLength(1);
+});
+
 test('a spare is given other limits before its first use, and is matched by them', async () => {
   const { pool, driver } = setUp(undefined, { spares: ONE_SPARE });
   await pool.warmed;

@@ -158,6 +158,7 @@ export function createSandboxPool(options: SandboxPoolOptions): SandboxPool {
       unmet.set(key, others + 1);
       if (planned.has(key) || fleet.backoff.notBeforeMs(startKind(wish)) > now()) continue;
       if (startFor(wish, others + 1)) continue;
+      fleet.hurry(wish.runtime);
       // Younger claims may not take the room that this one waits for.
       reserved += wish.cost;
       planned.add(key);

@@ -1,10 +1,12 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mkdtemp, rm, chmod } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import type { SandboxDriver } from '../../../src/worker/sandbox/driver.ts';
+import { openCgroups } from '../../../src/worker/sandbox/gvisor/cgroups.ts';
+import { waitFor } from '../../support/wait-for.ts';
 import {
   canIsolate,
   LIMITS,
@@ -186,6 +188,23 @@ describe.runIf(canIsolate)('the gvisor driver', () => {
     await tell('del block; result = 1');
     leave(`block = b'x' * ${600 * MEGABYTE}`);
     expect(await sandbox.exited).toMatchObject({ reason: 'out_of_memory' });
+  });
+
+  it('lets others go before a start in the background, until it is hurried', async () => {
+    const sandbox = await driver.start({ runtime: 'javascript', limits: LIMITS, isBackground: true });
+    const launcher = launcherOf(sandbox.id).id;
+    launchers.push(launcher);
+    const { version, mount } = await openCgroups();
+    const file = version === 1 ? ['cpu', 'cpu.shares'] : ['', 'cpu.weight'];
+    const weight = async (): Promise<number> =>
+      Number(await readFile(join(mount, file[0]!, `millrace-${launcher}`, sandbox.id, file[1]!), 'utf8'));
+    const held = await weight();
+    sandbox.hurry!(); // this driver has it
+    await waitFor(async () => (await weight()) > held, { what: 'the usual weight' });
+    // As both kernels have it by themselves, and a tenth of it.
+    expect([held, await weight()]).toEqual(version === 1 ? [102, 1024] : [10, 100]);
+    sandbox.kill();
+    await sandbox.exited;
   });
 
   it('shares a folder after the start, with this sandbox alone', async () => {

@@ -70,6 +70,7 @@ export class GvisorDriver implements SandboxDriver {
       channel,
       exited,
       kill: () => launcher.kill(answer.sandbox),
+      hurry: () => launcher.hurry(answer.sandbox),
       setLimits: async (limits) => {
         await launcher.call({ type: 'set_limits', sandbox: answer.sandbox, limits });
       },

@@ -53,6 +53,29 @@ describe.each([1, 2] as const)('shares of the processors, control groups of vers
     expect(await weight()).toBe(100);
   });
 
+  test('are small while it is held, whatever it uses, and rise when it is released', async () => {
+    await shares.hold(group);
+    for (const ms of [0, 190, 0]) await look(ms);
+    expect(await weight()).toBe(10);
+    await shares.release(group);
+    expect(await weight()).toBe(100);
+    // Its start may take long, for somebody waits now.
+    await look(190);
+    expect(await weight()).toBe(100);
+  });
+
+  test('are small for a few seconds at most', async () => {
+    await shares.hold(group);
+    for (let n = 0; n < 24; n++) await look(1);
+    expect(await weight()).toBe(10);
+    await look(1);
+    expect(await weight()).toBe(100);
+    // Only what is held is released.
+    await rm(mount, { recursive: true });
+    await shares.release(group);
+    await mkdir(mount);
+  });
+
   test('of a group that is gone are nobody’s concern', async () => {
     await rm(mount, { recursive: true });
     await shares.look([group]);

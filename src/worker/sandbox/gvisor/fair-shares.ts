@@ -13,8 +13,15 @@ const HEAVY_UNTIL = 0.05;
 /** So long its start may take, for which somebody waits. */
 const START_MS = 1000;
 
+/** No longer than this does a start let others go first, so that it comes to an end beside whatever runs. */
+const HELD_MS = 5000;
+
 /** Takes note of what sandboxes use of the processors, and gives each its weight. */
 export interface FairShares {
+  /** Lets all others go before this group, whatever it uses, for a while or until it is released. @throws when it is gone */
+  hold(group: string): Promise<void>;
+  /** From now on it is a group as all others; does nothing when it is one. @throws when it is gone */
+  release(group: string): Promise<void>;
   /** Looks at these groups, and forgets all others. To be called a few times a second; never rejects. */
   look(groups: readonly string[]): Promise<void>;
 }
@@ -35,6 +42,8 @@ interface Use {
  */
 export function createFairShares(tree: CgroupTree, now: () => number = () => performance.now()): FairShares {
   let uses: ReadonlyMap<string, Use> = new Map();
+  /** Since when. */
+  const held = new Map<string, number>();
 
   const lookAt = async (group: string): Promise<Use> => {
     const before = uses.get(group);
@@ -49,10 +58,24 @@ export function createFairShares(tree: CgroupTree, now: () => number = () => per
     return { ...before, usedMs, atMs, isHeavy };
   };
 
+  const release = async (group: string): Promise<void> => {
+    if (held.delete(group)) await setWeight(tree, group, USUAL_WEIGHT);
+  };
+
   return {
+    async hold(group) {
+      held.set(group, now());
+      await setWeight(tree, group, HEAVY_WEIGHT);
+    },
+    release,
     async look(groups) {
       const seen = new Map<string, Use>();
+      for (const [group, sinceMs] of held) {
+        if (!groups.includes(group)) held.delete(group);
+        else if (now() - sinceMs >= HELD_MS) await release(group).catch(() => undefined);
+      }
       for (const group of groups) {
+        if (held.has(group)) continue;
         // It may end meanwhile.
         const use = await lookAt(group).catch(() => undefined);
         if (use !== undefined) seen.set(group, use);

@@ -100,6 +100,10 @@ export class LauncherClient {
     this.#exits.clear();
   }
 
+  hurry(sandbox: string): void {
+    this.#send({ type: 'hurry', sandbox });
+  }
+
   kill(sandbox: string): void {
     this.#send({ type: 'kill', sandbox });
   }

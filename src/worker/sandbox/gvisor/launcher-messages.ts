@@ -14,6 +14,7 @@ export type ToLauncher =
       readonly call: number;
       readonly runtime: Runtime;
       readonly limits: SandboxLimits;
+      readonly isBackground?: boolean;
     }
   | ({ readonly type: 'run_image'; readonly call: number } & ImageSpec)
   | {
@@ -29,6 +30,7 @@ export type ToLauncher =
       readonly name: string;
       readonly folder: string;
     }
+  | { readonly type: 'hurry'; readonly sandbox: string }
   | { readonly type: 'kill'; readonly sandbox: string }
   | { readonly type: 'close' };
 

@@ -5,7 +5,7 @@ import { coerceError } from '../../../core/errors/app-error.ts';
 import { runnerCommand } from '../rootfs/layout.ts';
 import { makeParentCgroup, memoryFileOf, openCgroups, setCgroupLimits, type CgroupTree } from './cgroups.ts';
 import { startContainer, type Container, type ContainerDeps } from './containers.ts';
-import { createFairShares } from './fair-shares.ts';
+import { createFairShares, type FairShares } from './fair-shares.ts';
 import { startImage } from './image-containers.ts';
 import type { FromLauncher, LauncherSettings, ToLauncher } from './launcher-messages.ts';
 import { chooseRunsc } from './self-test.ts';
@@ -21,6 +21,7 @@ const SHARES_EVERY_MS = 200;
 interface Opened extends ContainerDeps {
   readonly settings: LauncherSettings;
   readonly pairs: SocketPairs;
+  readonly shares: FairShares;
 }
 
 /** What the launcher process does, apart from being a process. */
@@ -45,6 +46,9 @@ export class Launcher {
         this.#opening ??= this.#open(message).catch((raw: unknown) => {
           this.#send({ type: 'refused', ...asRefusal(raw) });
         });
+        return;
+      case 'hurry':
+        this.#hurry(message.sandbox);
         return;
       case 'kill':
         this.#containers.get(message.sandbox)?.kill();
@@ -110,8 +114,9 @@ export class Launcher {
               fields: { file, reason },
             }),
         }));
-      this.#opened = { ...parts, runsc: choice, settings, pairs };
-      this.#shareProcessors(tree);
+      const shares = createFairShares(tree);
+      this.#opened = { ...parts, runsc: choice, settings, pairs, shares };
+      this.#shareProcessors(shares);
       this.#send({ type: 'ready', choice, swept });
     } catch (error) {
       pairs.close();
@@ -120,14 +125,19 @@ export class Launcher {
     }
   }
 
-  #shareProcessors(tree: CgroupTree): void {
-    const shares = createFairShares(tree);
+  #shareProcessors(shares: FairShares): void {
     let looking: Promise<void> | undefined;
     this.#sharing = setInterval(() => {
       if (this.#containers.size === 0) return;
       const groups = [...this.#containers.values()].map(({ cgroup }) => cgroup);
       looking ??= shares.look(groups).finally(() => (looking = undefined));
     }, SHARES_EVERY_MS).unref();
+  }
+
+  #hurry(sandbox: string): void {
+    const container = this.#containers.get(sandbox);
+    if (container === undefined) return;
+    void this.#opened?.shares.release(container.cgroup).catch(() => undefined); // it may end meanwhile
   }
 
   #answer(call: Call): void {
@@ -167,6 +177,7 @@ export class Launcher {
       );
       this.#containers.set(id, container);
       void this.#report(container);
+      if (call.isBackground) await opened.shares.hold(container.cgroup).catch(() => undefined); // it may have ended
       this.#send({ type: 'stdin', call: call.call }, channel.outer.stdin);
       this.#send(
         {

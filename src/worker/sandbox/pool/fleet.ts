@@ -25,8 +25,10 @@ export interface Fleet {
   open(driver: SandboxDriver): void;
   /** Starts one for a wish. */
   start(wish: Wish): void;
-  /** Starts a spare and warms it. */
+  /** Starts a spare and warms it, after everything else that wants the processors, as nobody waits for it. */
   startSpare(runtime: Runtime): void;
+  /** Somebody has to wait for a spare: those that start in the background do so no longer. */
+  hurry(runtime: Runtime): void;
   /** Makes it the wish's owner's, if it is not already, and counts a run in it. */
   occupy(member: Member, wish: Wish): void;
   /** @throws when they cannot be set; it is ended then */
@@ -79,7 +81,11 @@ export function createFleet(deps: {
     const kind = member.owner === undefined ? spareKind(runtime) : startKind(member);
     try {
       if (driver === undefined) throw new Error('there is no driver');
-      const session = await openSession(await driver.start({ runtime, limits }), {
+      const { isBackground } = member;
+      const sandbox = await driver.start({ runtime, limits, ...(isBackground ? { isBackground } : {}) });
+      member.sandbox = sandbox;
+      if (isBackground && !member.isBackground) sandbox.hurry?.();
+      const session = await openSession(sandbox, {
         ...deps.session,
         onEnding: () => (member.phase = 'ending'),
       });
@@ -128,7 +134,13 @@ export function createFleet(deps: {
     backoff.succeeded(spareKind(member.runtime));
     if (member.phase === 'starting') becomeReady(member, 'spare');
   };
+  const hurry = (member: Member): void => {
+    if (!member.isBackground) return;
+    member.isBackground = false;
+    member.sandbox?.hurry?.();
+  };
   const becomeReady = (member: Member, phase: 'kept' | 'spare'): void => {
+    hurry(member);
     member.phase = phase;
     member.idleSinceMs = now();
     deps.onChange();
@@ -165,6 +177,9 @@ export function createFleet(deps: {
           isSingle: false,
         }),
       ),
+    hurry(runtime) {
+      for (const member of members) if (member.runtime === runtime) hurry(member);
+    },
     occupy(member, wish) {
       if (member.phase === 'spare') {
         member.phase = 'kept';

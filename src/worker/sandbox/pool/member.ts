@@ -1,5 +1,5 @@
 import type { SandboxRecycleReason } from '../../../core/telemetry/reasons.ts';
-import type { SandboxLimits } from '../driver.ts';
+import type { Sandbox, SandboxLimits } from '../driver.ts';
 import type { Session } from '../session.ts';
 import type { RunEnd, RunRequest, SandboxSlot } from '../types.ts';
 import type { Entry } from './state.ts';
@@ -13,6 +13,10 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 export interface Member extends Writable<Entry> {
   /** Undefined while it starts. */
   session: Session | undefined;
+  /** Undefined until its driver has begun to start it. */
+  sandbox: Sandbox | undefined;
+  /** Nobody waits for it. */
+  isBackground: boolean;
   limits: SandboxLimits;
   executions: number;
   /** Started for a request, not taken from the spares: its first run is a miss. */
@@ -31,6 +35,8 @@ export const createMember = (
   idleSinceMs: 0,
   usedBeforeMs: 0,
   session: undefined,
+  sandbox: undefined,
+  isBackground: start.owner === undefined,
   executions: 0,
   isFresh: start.owner !== undefined,
   condemnedFor: undefined,
