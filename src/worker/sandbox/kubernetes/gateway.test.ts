@@ -465,6 +465,16 @@ describe('a pod that was made for an image', () => {
     expect((await sandbox.exited).reason).toBe('killed');
   });
 
+  test('is not asked when its worker goes, either', async () => {
+    const { gateway, driver, port } = await setUp({ pods: imagePods });
+    await dial(port, { token: 'image-1', runtime: 'image' });
+    const asked = vi.fn(inquest);
+    const sandbox = await gateway.takePod('image-1', { signal: never, inquest: asked });
+    await driver.close();
+    expect((await sandbox.exited).reason).toBe('killed');
+    expect(asked).not.toHaveBeenCalled();
+  });
+
   test('is not waited for any longer than it is wanted', async () => {
     const { gateway } = await setUp({ pods: imagePods });
     const stop = new AbortController();

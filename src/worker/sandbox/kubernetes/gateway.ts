@@ -277,6 +277,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         for (const waiter of waiters.splice(0)) waiter.resolve(undefined);
         // Idle runners stay with the other workers; those that were used are of no use to anybody.
         const ends = [...sandboxes].map((sandbox) => sandbox.exited);
+        for (const sandbox of sandboxes) sandbox.kill();
         for (const socket of sockets) socket.destroy();
         await Promise.all(ends);
       },
