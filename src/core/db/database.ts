@@ -61,6 +61,12 @@ const LOOK_UPS_ONLY =
   '; set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off';
 
 /**
+ * Statements here take milliseconds, and their plans may have costs beyond all measure, as a scan that is forbidden but
+ * the only way has: the first makes compiling them no gain, the second has PostgreSQL do it, for a second and more.
+ */
+const COMPILE_NOTHING = '; set jit = off';
+
+/**
  * Opens a pool whose every connection acts as `role`, so that any DATABASE_URL works and row-level security holds
  * even for a superuser's.
  */
@@ -86,6 +92,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       ); // pg's types leave it out
       await client.query(
         `set role ${options.role}; set idle_in_transaction_session_timeout = '30s'` +
+          COMPILE_NOTHING +
           (options.synchronousCommit === 'off' ? '; set synchronous_commit = off' : '') +
           (options.lookUpsOnly ? LOOK_UPS_ONLY : ''),
       );

@@ -40,6 +40,27 @@ test('a connection that is ended while somebody holds it fails its next query, n
   expect(rows).toEqual([{ one: 1 }]);
 });
 
+test('no plan is compiled, whatever it seems to cost', async () => {
+  // The server of the tests compiles nothing by itself.
+  const url = new URL(testDatabase.url);
+  url.searchParams.set('options', '-c jit=on');
+  const eager = openDatabase({
+    url: url.href,
+    role: 'millrace_engine',
+    name: 'test',
+    maxConnections: 1,
+    queryTimeoutMs: 10_000,
+    acquireTimeoutMs: 2000,
+    lookUpsOnly: true,
+    onError: () => {},
+  });
+  try {
+    expect((await eager.query('show jit')).rows).toEqual([{ jit: 'off' }]);
+  } finally {
+    await eager.end();
+  }
+});
+
 test('a COMMIT that comes with a WARNING is not believed, and its connection is not used again', async () => {
   const pidOf = (queryable: Queryable): Promise<unknown> =>
     queryable.query<{ pid: number }>('select pg_backend_pid() as pid').then(({ rows }) => rows[0]?.pid);
