@@ -36,19 +36,17 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const wasUp = await kit.isUp();
   if (isForeign && !wasUp)
     throw new Error(`the cluster of KUBECONFIG=${kit.access.kubeconfig} does not answer`);
-  if (!wasUp) {
+  if (!wasUp)
     say('starting a cluster: half a minute, or a quarter of an hour where nothing of it is built yet');
-    await kit.up();
-  }
+  // It mostly waits, while the images are built.
+  const starting = wasUp ? Promise.resolve() : kit.up();
   const stop = async (): Promise<void> => {
     if (wasUp || process.env['MILLRACE_CLUSTER_KEEP'] === '1') return;
     say('stopping the cluster (MILLRACE_CLUSTER_KEEP=1 leaves it up)');
     await kit.down();
   };
   try {
-    await kit.makeBaseImages();
-    const images = await buildImages(kit, say);
-    const next = await buildNextRelease(kit, images);
+    const [{ images, next }] = await Promise.all([makeImages(kit), starting]);
     if (isForeign) say('images are not loaded into the cluster of KUBECONFIG: its nodes need to have them');
     else await loadImages(kit, [...Object.values(images), ...Object.values(next)]);
     project.provide('cluster', {
@@ -60,10 +58,17 @@ export default async function setup(project: TestProject): Promise<() => Promise
     });
     say(`cluster and images are there after ${Math.round((performance.now() - startedAt) / 1000)} s`);
   } catch (error) {
+    await starting.catch(() => undefined); // it is the error, or comes to an end first
     await stop();
     throw error;
   }
   return stop;
+}
+
+async function makeImages(kit: Kit): Promise<{ readonly images: ImageTags; readonly next: Release }> {
+  await kit.makeBaseImages();
+  const images = await buildImages(kit, say);
+  return { images, next: await buildNextRelease(kit, images) };
 }
 
 async function loadImages(kit: Kit, tags: readonly string[]): Promise<void> {

@@ -49,7 +49,10 @@ const RECIPES: Readonly<Record<ImageName, Recipe>> = {
 
 /** A tag that is another one whenever the image would be. */
 export async function tagOf(name: ImageName): Promise<string> {
-  const { context, files } = RECIPES[name];
+  return `${repositoryOf(name)}:${await hashOf(RECIPES[name])}`;
+}
+
+async function hashOf({ context, files }: Pick<Recipe, 'context' | 'files'>): Promise<string> {
   const hash = createHash('sha256');
   const found: string[] = [];
   for await (const entry of glob([...files], { cwd: context, withFileTypes: true })) {
@@ -61,8 +64,11 @@ export async function tagOf(name: ImageName): Promise<string> {
       .update(path.slice(context.length))
       .update('\0')
       .update(await readFile(path));
-  return `${repositoryOf(name)}:${hash.digest('hex').slice(0, 12)}`;
+  return hash.digest('hex').slice(0, 12);
 }
+
+const isThere = async (tag: string): Promise<boolean> =>
+  (await run(['buildah', 'inspect', '--type', 'image', tag])).code === 0;
 
 const repositoryOf = (name: ImageName): string => `localhost/millrace-cluster/${name}`;
 
@@ -72,7 +78,7 @@ export async function buildImages(kit: Kit, say: (text: string) => void): Promis
   for (const name of IMAGES) {
     const tag = await tagOf(name);
     tags[name] = tag;
-    if ((await run(['buildah', 'inspect', '--type', 'image', tag])).code === 0) continue;
+    if (await isThere(tag)) continue;
     say(`building the image of ${name} (a minute or two; without changes it is not built again)`);
     const { context, flags } = RECIPES[name];
     await kit.buildImage(tag, context, ['--layers', ...flags]);
@@ -87,9 +93,10 @@ export type Release = Pick<ImageTags, 'api' | 'worker'>;
 /** The release after the one in these images, whose schema is one migration further. */
 export async function buildNextRelease(kit: Kit, tags: ImageTags): Promise<Release> {
   const context = join(PROJECT_ROOT, 'test/cluster/images/next');
+  const hash = await hashOf({ context, files: ['**'] });
   const build = async (name: keyof Release): Promise<string> => {
-    const tag = `${tags[name]}-next`;
-    await kit.buildImage(tag, context, ['--build-arg', `BASE=${tags[name]}`]);
+    const tag = `${tags[name]}-next-${hash}`;
+    if (!(await isThere(tag))) await kit.buildImage(tag, context, ['--build-arg', `BASE=${tags[name]}`]);
     return tag;
   };
   return { api: await build('api'), worker: await build('worker') };
