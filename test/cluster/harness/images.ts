@@ -115,7 +115,7 @@ export async function sizesOf(tags: ImageTags): Promise<Readonly<Record<ImageNam
   const byTag = new Map(
     listed.split('\n').map((line) => {
       const at = line.indexOf(' ');
-      return [line.slice(0, at), line.slice(at + 1)] as const;
+      return [line.slice(0, at), line.slice(at + 1).trim()] as const;
     }),
   );
   return Object.fromEntries(IMAGES.map((name) => [name, byTag.get(tags[name]) ?? 'unknown'])) as Readonly<
