@@ -2,9 +2,7 @@ import { apiKeys } from '../core/config/api-keys.ts';
 import { loadConfig } from '../core/config/load.ts';
 import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
-import { createBullPublisher } from '../core/hints/bullmq.ts';
-import { checkRedis, logRedisFailures } from '../core/hints/redis.ts';
-import type { HintPublisher } from '../core/hints/types.ts';
+import { openRedisHints } from '../core/hints/open-redis-hints.ts';
 import { EXIT_AGAIN, runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger } from '../core/logger.ts';
 import { restartOnChangedSecrets } from '../core/restart-in-turn.ts';
@@ -22,20 +20,7 @@ async function main(): Promise<void> {
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'api' });
   const tracing = await openTracing({ config, service: 'millrace-api', logger });
   const metrics = createMetrics();
-  let hints: HintPublisher | undefined;
-  if (config.REDIS_URL !== undefined) {
-    if ((await checkRedis(config.REDIS_URL)) === 'unreachable') {
-      logger.warn('Redis cannot be reached; workers find work by polling PostgreSQL until it can');
-    }
-    hints = createBullPublisher({
-      url: config.REDIS_URL,
-      prefix: config.HINT_PREFIX,
-      highWater: config.HINT_HIGH_WATER,
-      metrics,
-      tracing,
-      onError: logRedisFailures(logger),
-    });
-  }
+  const hints = (await openRedisHints(config, { metrics, tracing, logger }))?.publisher;
   await runUntilSignal(
     async (signal, end) => {
       let api: ApiRuntime | undefined;

@@ -6,9 +6,8 @@ import { loadConfig, type Environment } from '../core/config/load.ts';
 import { workerKeys } from '../core/config/worker-keys.ts';
 import { migrate } from '../core/db/migrate.ts';
 import { coerceError } from '../core/errors/app-error.ts';
-import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
 import { createInProcessHints } from '../core/hints/in-process.ts';
-import { checkRedis, logRedisFailures } from '../core/hints/redis.ts';
+import { openRedisHints } from '../core/hints/open-redis-hints.ts';
 import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
 import { createClosers, stopOnSignals, type Closers } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
@@ -227,29 +226,16 @@ async function openHints(
   tracing: Tracing | undefined,
   logger: Logger,
 ): Promise<{ readonly publisher: HintPublisher; readonly consumer: HintConsumer }> {
-  const url = config.REDIS_URL;
-  if (url === undefined) {
-    const both = createInProcessHints(metrics, {
-      capacity: config.HINT_HIGH_WATER,
-      concurrency: config.WORKER_CONCURRENCY,
-    });
-    return { publisher: both, consumer: both };
+  const redisHints = await openRedisHints(config, { metrics, tracing, logger });
+  if (redisHints !== undefined) {
+    const { publisher, createConsumer } = redisHints;
+    return { publisher, consumer: createConsumer(config.WORKER_CONCURRENCY) };
   }
-  if ((await checkRedis(url)) === 'unreachable') {
-    logger.warn('Redis cannot be reached; work is found by polling PostgreSQL until it can');
-  }
-  const common = {
-    url,
-    prefix: config.HINT_PREFIX,
-    highWater: config.HINT_HIGH_WATER,
-    metrics,
-    tracing,
-    onError: logRedisFailures(logger),
-  };
-  return {
-    publisher: createBullPublisher(common),
-    consumer: createBullConsumer({ ...common, concurrency: config.WORKER_CONCURRENCY }),
-  };
+  const both = createInProcessHints(metrics, {
+    capacity: config.HINT_HIGH_WATER,
+    concurrency: config.WORKER_CONCURRENCY,
+  });
+  return { publisher: both, consumer: both };
 }
 
 /** Where a client on this machine reaches what listens on `listenHost`. */

@@ -3,9 +3,7 @@ import { loadConfig } from '../core/config/load.ts';
 import { workerKeys } from '../core/config/worker-keys.ts';
 import { checkProduction } from '../core/config/production.ts';
 import { coerceError } from '../core/errors/app-error.ts';
-import { createBullConsumer, createBullPublisher } from '../core/hints/bullmq.ts';
-import { checkRedis, logRedisFailures } from '../core/hints/redis.ts';
-import type { HintConsumer, HintPublisher } from '../core/hints/types.ts';
+import { openRedisHints } from '../core/hints/open-redis-hints.ts';
 import { EXIT_AGAIN, runUntilSignal } from '../core/lifecycle.ts';
 import { createLogger, type Logger } from '../core/logger.ts';
 import { dropPrivileges } from '../core/privileges.ts';
@@ -25,23 +23,9 @@ async function main(): Promise<void> {
   const logger = createLogger({ level: config.LOG_LEVEL, name: 'worker' });
   const tracing = await openTracing({ config, service: 'millrace-worker', logger });
   const metrics = createMetrics();
-  let hints: HintConsumer | undefined;
-  let publisher: HintPublisher | undefined;
-  if (config.REDIS_URL !== undefined) {
-    if ((await checkRedis(config.REDIS_URL)) === 'unreachable') {
-      logger.warn('Redis cannot be reached; work is found by polling PostgreSQL until it can');
-    }
-    const options = {
-      url: config.REDIS_URL,
-      prefix: config.HINT_PREFIX,
-      highWater: config.HINT_HIGH_WATER,
-      metrics,
-      tracing,
-      onError: logRedisFailures(logger),
-    };
-    hints = createBullConsumer({ ...options, concurrency: config.WORKER_CONCURRENCY });
-    publisher = createBullPublisher(options);
-  }
+  const redisHints = await openRedisHints(config, { metrics, tracing, logger });
+  const publisher = redisHints?.publisher;
+  const hints = redisHints?.createConsumer(config.WORKER_CONCURRENCY);
   await runUntilSignal(
     async (signal, end) => {
       let worker: WorkerRuntime | undefined;
