@@ -39,7 +39,11 @@ function fakeSandbox(): Sandbox & { readonly kill: ReturnType<typeof vi.fn<() =>
 }
 
 /** @param progress how far the pod is, each time it is looked at; the last goes on. Without any, it dials at once. */
-function setUp(progress: readonly (PodProgress | undefined)[] = [], allowed = ['ghcr.io/acme/']) {
+function setUp(
+  progress: readonly (PodProgress | undefined)[] = [],
+  allowed = ['ghcr.io/acme/'],
+  guardMs = 60_000,
+) {
   const sandbox = fakeSandbox();
   const left = [...progress];
   const pods = {
@@ -61,7 +65,7 @@ function setUp(progress: readonly (PodProgress | undefined)[] = [], allowed = ['
     gateway: { takePod },
     allowed,
     logger: pino({ level: 'silent' }),
-    times: { lookMs: 4, inquestMs: 200 },
+    times: { lookMs: 4, guardMs, inquestMs: 200 },
   });
   return { claim, pods, sandbox, inquest: () => inquest!() };
 }
@@ -163,6 +167,19 @@ test.each([
   const { claim, pods } = setUp();
   pods.createForImage.mockRejectedValue(error);
   await expect(claim(request(), 60_000)).rejects.toMatchObject(unready(message));
+});
+
+test('a pod whose end only Kubernetes knows of is hung up on', async () => {
+  const { claim, pods, sandbox } = setUp([], ['ghcr.io/acme/'], 5);
+  pods.look.mockResolvedValue({ type: 'starting' });
+  await claim(request(), 60_000);
+  await vi.waitFor(() => expect(pods.look.mock.calls.length).toBeGreaterThan(1));
+  expect(sandbox.channel.destroyed).toBe(false);
+  pods.look.mockRejectedValueOnce(new Error('connection refused'));
+  pods.look.mockResolvedValue({ type: 'failed', reason: 'OOMKilled', isOutOfMemory: true });
+  await vi.waitFor(() => expect(sandbox.channel.destroyed).toBe(true));
+  // How it ended is asked then, which nobody does of what was killed.
+  expect(sandbox.kill).not.toHaveBeenCalled();
 });
 
 test('how a pod ended that hung up, Kubernetes is asked until it knows', async () => {

@@ -3,7 +3,7 @@ import { coerceError } from '../../../core/errors/app-error.ts';
 import type { Logger } from '../../../core/logger.ts';
 import { isAllowedImage, type AllowedImage } from '../../../core/sandbox/allowed-images.ts';
 import { retryableError, StepError, terminalError } from '../../../core/step-error.ts';
-import type { ImagePlace, ImageRequest, SandboxDriver } from '../driver.ts';
+import type { ImagePlace, ImageRequest, Sandbox, SandboxDriver } from '../driver.ts';
 import { SANDBOX_UID } from '../rootfs/layout.ts';
 import { KubernetesError } from './api.ts';
 import type { Gateway } from './gateway.ts';
@@ -12,6 +12,8 @@ import type { PodProgress } from './pod-progress.ts';
 import type { RunnerPod, RunnerPods } from './runner-pods.ts';
 
 const LOOK_MS = 1000;
+/** A gVisor that is killed says no goodbye, and TCP alone takes 40 s to miss it. */
+const GUARD_MS = 2000;
 /** An image of gigabytes is pulled once; it stays on its node. */
 const PULL_MS = 300_000;
 /** What the kubelet needs to tell how a container has ended. */
@@ -25,7 +27,8 @@ export interface ImagePodsDeps {
   /** SANDBOX_IMAGES_ALLOW. */
   readonly allowed: readonly AllowedImage[];
   readonly logger: Logger;
-  readonly times?: { readonly lookMs?: number; readonly inquestMs?: number } | undefined;
+  readonly times?:
+    { readonly lookMs?: number; readonly guardMs?: number; readonly inquestMs?: number } | undefined;
 }
 
 type Pod = Pick<RunnerPod, 'uid' | 'name'>;
@@ -106,6 +109,18 @@ export function createImagePods(deps: ImagePodsDeps): NonNullable<SandboxDriver[
     }
     return detail === undefined ? undefined : ({ reason: 'exited', detail } as const);
   };
+  /** Hangs up when Kubernetes knows that the pod has ended. */
+  const guard = (pod: Pod, sandbox: Sandbox): void => {
+    const timer = setInterval(() => {
+      pods.look(pod).then(
+        (progress) => {
+          if (progress === undefined || progress.type === 'failed') sandbox.channel.destroy();
+        },
+        () => undefined, // it is asked again
+      );
+    }, times?.guardMs ?? GUARD_MS).unref();
+    void sandbox.exited.then(() => clearInterval(timer));
+  };
   /** @throws what has kept it from being ready; then there is no pod any more */
   const open = async (pod: Pod, request: ImageRequest, claimTimeoutMs: number): Promise<ImagePlace> => {
     const over = new AbortController();
@@ -117,6 +132,7 @@ export function createImagePods(deps: ImagePodsDeps): NonNullable<SandboxDriver[
       signal.addEventListener('abort', kill, { once: true });
       const session = await openImageSession(sandbox);
       signal.removeEventListener('abort', kill);
+      guard(pod, sandbox);
       return placeOf(session, sandbox.id, kill);
     } catch (raw) {
       await pods.remove(pod).catch((error: unknown) => {
