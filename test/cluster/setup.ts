@@ -7,7 +7,8 @@ import {
   type ImageTags,
   type Release,
 } from './harness/images.ts';
-import { createKubectl, type List } from './harness/kubectl.ts';
+import { ENVIRONMENTS, PREFIX } from '../support/manifests.ts';
+import { createKubectl, removeNamespaces, type KubernetesObject, type List } from './harness/kubectl.ts';
 import { findKit, type Access, type Kit } from './harness/kit.ts';
 
 declare module 'vitest' {
@@ -48,7 +49,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   try {
     const [{ images, next }] = await Promise.all([makeImages(kit), starting]);
     if (isForeign) say('images are not loaded into the cluster of KUBECONFIG: its nodes need to have them');
-    else await loadImages(kit, [...Object.values(images), ...Object.values(next)]);
+    else {
+      await loadImages(kit, [...Object.values(images), ...Object.values(next)]);
+      if (wasUp) await removeLeftovers(kit);
+    }
     project.provide('cluster', {
       access: kit.access,
       images,
@@ -69,6 +73,20 @@ async function makeImages(kit: Kit): Promise<{ readonly images: ImageTags; reado
   await kit.makeBaseImages();
   const images = await buildImages(kit, say);
   return { images, next: await buildNextRelease(kit, images) };
+}
+
+/** What a run that was cut off has left takes the room that other environments need. */
+async function removeLeftovers(kit: Kit): Promise<void> {
+  const kubectl = createKubectl(kit.access);
+  const { items } = await kubectl.get<List<KubernetesObject>>('default', 'namespaces');
+  const ours = ENVIRONMENTS.flatMap((environment) => [
+    `millrace-${PREFIX[environment]}`,
+    `millrace-runners-${PREFIX[environment]}`,
+  ]);
+  const left = items.map(({ metadata }) => metadata.name).filter((name) => ours.includes(name));
+  if (left.length === 0) return;
+  say(`removing ${left.join(', ')} of an earlier run`);
+  await removeNamespaces(kubectl, left);
 }
 
 async function loadImages(kit: Kit, tags: readonly string[]): Promise<void> {
