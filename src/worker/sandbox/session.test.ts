@@ -1,4 +1,4 @@
-import { expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { terminalError } from '../../core/step-error.ts';
 import {
   createFakeSandbox,
@@ -6,6 +6,7 @@ import {
   fakeRequest,
   sendFailed,
   type FakeRun,
+  type FakeSandbox,
 } from './fake-sandbox.fixture.ts';
 import { openSession } from './session.ts';
 import { SandboxLostError } from './types.ts';
@@ -187,6 +188,39 @@ test('a runner that does not end a cancelled run is killed, and the others in it
   expect(await other).toMatchObject({ name: 'SandboxLostError', wasAlone: false });
   expect(sandbox.isKilled()).toBe(true);
   expect((await session.lost).cause).toBe('unresponsive');
+});
+
+describe.each([
+  ['that does not end a cancelled run', (stop: AbortController) => stop.abort()],
+  [
+    'that is gone',
+    (_: AbortController, sandbox: FakeSandbox) => sandbox.exit({ reason: 'exited', detail: 'by itself' }),
+  ],
+] as const)('a runner %s', (_, end) => {
+  // Half of the log comes at once; the rest is kept until the run is over.
+  test.each([
+    ['may have kept a part of a long log, which is said to be lost', 40, 1],
+    ['has sent all of a short log', 2, 0],
+  ])('%s', async (_, entries, notes) => {
+    const sandbox = createFakeSandbox({
+      onRun(run) {
+        for (let i = 0; i < entries; i++) run.log('x'.repeat(1000));
+      },
+      onCancel: () => undefined,
+    });
+    const session = await openSession(sandbox);
+    const onLog = vi.fn();
+    const stop = new AbortController();
+    const ended = session
+      .run(fakeRequest({ signal: stop.signal, onLog, maxLogBytes: 80_000 }))
+      .catch(() => undefined);
+    await vi.waitFor(() => expect(onLog).toHaveBeenCalledTimes(entries));
+    end(stop, sandbox);
+    await ended;
+    expect(onLog).toHaveBeenCalledTimes(entries + notes);
+    if (notes > 0)
+      expect(onLog).toHaveBeenLastCalledWith('warn', expect.stringContaining('a long log is lost'), true);
+  });
 });
 
 test('a run whose program is still on its way ends at once, and its slot counts as lost', async () => {

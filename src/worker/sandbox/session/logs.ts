@@ -9,13 +9,16 @@ const SLACK_BYTES = 65_536;
 export interface RunLog {
   /** @throws ProtocolError for an entry that no honest runner sends */
   take(level: LogLevel, payload: Uint8Array, truncated: boolean): void;
+  /** The runner will not end the run: what it keeps of a long log, beyond the first half, is lost. Says so. */
+  loseRest(): void;
   /** Says how many entries were dropped here, if any were. */
   finish(): void;
 }
 
 /** The log of one run: what is over the cap is dropped and counted, whatever the runner thinks. */
 export function createRunLog(request: Pick<RunRequest, 'maxLogBytes' | 'onLog'>): RunLog {
-  let left = request.maxLogBytes + SLACK_BYTES;
+  const allowed = request.maxLogBytes + SLACK_BYTES;
+  let left = allowed;
   let dropped = 0;
   return {
     take(level, payload, truncated) {
@@ -29,6 +32,12 @@ export function createRunLog(request: Pick<RunRequest, 'maxLogBytes' | 'onLog'>)
       }
       left -= cost;
       request.onLog(level, decodeText(payload), truncated);
+    },
+    loseRest() {
+      // The next entry may have been too long for what was left of the first half.
+      const taken = allowed - left + MAX_LOG_ENTRY_BYTES + LOG_ENTRY_COST_BYTES;
+      if (left === allowed || taken <= request.maxLogBytes / 2) return;
+      request.onLog('warn', 'the rest of a long log is lost with the sandbox of the step', true);
     },
     finish() {
       if (dropped === 0) return;

@@ -72,6 +72,7 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
     }
     writer.send({ type: 'cancel', nonce, graceMs: CANCEL_GRACE_MS });
     overdue = setTimeout(() => {
+      log.loseRest();
       deps.onOverdue();
       settle(CANCELLED, true);
     }, CANCEL_GRACE_MS + FORCE_MS);
@@ -123,7 +124,10 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
     abandon: () => fetches.end(),
     settle,
     reject(error) {
-      if (close(false)) reject(error);
+      if (isSettled) return;
+      log.loseRest();
+      close(false);
+      reject(error);
     },
   };
 }
