@@ -15,6 +15,9 @@ export type AttemptFacts = Omit<AttemptContext, 'signal' | 'clock'>;
 /** Longer than a slot takes to be ended by force, with the last of its log. */
 const SETTLE_MS = 500;
 
+/** In the log, where the end of it may be missing. */
+const CUT_OFF = 'the step was cut off; what it logged at its end may be missing here';
+
 /** What takes no time has none to stop. */
 const NO_CLOCK: AttemptClock = { pause: () => {}, restart: () => {} };
 
@@ -59,7 +62,8 @@ export async function runAttempt(
     if (stop.aborted) return { type: 'aborted' };
     const context = { ...facts, log, signal: attempt.signal, clock };
     const outcome = executorOf(executors, step)(step, scope, context);
-    return outcome instanceof Promise ? await unlessAborted(outcome, attempt.signal) : outcome;
+    if (!(outcome instanceof Promise)) return outcome;
+    return await unlessAborted(outcome, attempt.signal, () => log('warn', CUT_OFF, true));
   } catch (raw) {
     if (stop.aborted) return { type: 'aborted' };
     if (attempt.signal.aborted) return { type: 'failed', error: timeoutError(step) };
@@ -88,8 +92,16 @@ const timeoutError = (step: CompiledStep): StepError =>
     `The attempt took longer than its timeout of ${step.timeoutMs} ms; raise \`timeout\` of step ${step.id} or make it faster`,
   );
 
-/** An executor that ignores the signal must not hold up the execution's end; one that heeds it may finish its log. */
-async function unlessAborted(outcome: Promise<AttemptOutcome>, signal: AbortSignal): Promise<AttemptOutcome> {
+/**
+ * An executor that ignores the signal must not hold up the execution's end; one that heeds it may finish its log.
+ *
+ * @param onCutOff told when it did not end in time
+ */
+async function unlessAborted(
+  outcome: Promise<AttemptOutcome>,
+  signal: AbortSignal,
+  onCutOff: () => void,
+): Promise<AttemptOutcome> {
   const aborted = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(coerceError(signal.reason)), { once: true });
   });
@@ -98,10 +110,10 @@ async function unlessAborted(outcome: Promise<AttemptOutcome>, signal: AbortSign
   } catch (raw) {
     if (signal.aborted) {
       const settled = outcome.then(
-        () => undefined,
-        () => undefined,
+        () => true,
+        () => true,
       );
-      await Promise.race([settled, delay(SETTLE_MS, undefined, { ref: false })]);
+      if (!(await Promise.race([settled, delay(SETTLE_MS, false, { ref: false })]))) onCutOff();
     }
     throw raw;
   }
