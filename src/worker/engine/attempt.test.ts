@@ -1,6 +1,5 @@
 import { expect, test, vi } from 'vitest';
 import type { CompiledStep } from '../../core/definition/types.ts';
-import type { Scope } from '../../core/expressions/types.ts';
 import type { AttemptContext, Executors } from '../executors/types.ts';
 import { runAttempt, type AttemptFacts } from './attempt.ts';
 
@@ -13,7 +12,7 @@ async function logOf(execute: (context: AttemptContext) => Promise<never>): Prom
     code: (_step: unknown, _scope: unknown, context: AttemptContext) => execute(context),
   } as unknown as Executors; // the step is of this kind
   const facts = { log } as unknown as AttemptFacts; // nothing else is used here
-  const end = await runAttempt(executors, STEP, {} as Scope, facts, new AbortController().signal);
+  const end = await runAttempt(executors, STEP, {}, facts, new AbortController().signal);
   expect(end).toMatchObject({ type: 'failed', error: { code: 'timeout' } });
   return log.mock.calls.map(([, text, isTruncated]) => [text, isTruncated]);
 }
