@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis, type RedisOptions } from 'ioredis';
+import type { IssuedCertificate } from '../../src/worker/sandbox/kubernetes/x509.ts';
 import { freePort } from './free-port.ts';
 
 export interface RedisServer {
@@ -25,14 +26,7 @@ export interface RedisServerOptions {
   /** What it holds at first: a file that `snapshot` wrote. */
   readonly snapshot?: string;
   /** It speaks nothing but TLS then, as `localhost`. */
-  readonly tls?: ServerCertificate;
-}
-
-/** PEM. */
-export interface ServerCertificate {
-  readonly authority: string;
-  readonly certificate: string;
-  readonly key: string;
+  readonly tls?: IssuedCertificate;
 }
 
 const SNAPSHOT = 'dump.rdb';
@@ -98,7 +92,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
 async function tlsArguments(
   directory: string,
   port: number,
-  { certificate, key }: ServerCertificate,
+  { certificate, key }: IssuedCertificate,
 ): Promise<readonly string[]> {
   const files = { cert: join(directory, 'certificate.pem'), key: join(directory, 'key.pem') };
   await writeFile(files.cert, certificate);

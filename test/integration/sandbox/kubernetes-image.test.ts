@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -20,7 +19,7 @@ import {
 import { freePort } from '../../support/free-port.ts';
 import { makeTempDirectory } from '../../support/temp-directory.ts';
 import { waitFor } from '../../support/wait-for.ts';
-import { startPod, type LocalPod } from './kubernetes-support/pod.ts';
+import { mountGateway, startPod, type LocalPod } from './kubernetes-support/pod.ts';
 
 /** The real driver and the real programs of a pod for an image; the image is this machine, and Kubernetes is another. */
 const RUNNERS = 'runners';
@@ -84,11 +83,7 @@ async function runNextPod(): Promise<LocalPod> {
   const path = await waitFor(() => podNames()[0], { what: 'a pod' });
   cluster.tokens.set('token', path);
   const pod = await startPod('image', 'token');
-  const config = `/api/v1/namespaces/${RUNNERS}/configmaps/runner-gateway`;
-  const data = await waitFor(() => cluster.objects.get(config)?.['data']);
-  for (const [key, content] of Object.entries(data as Record<string, string>)) {
-    await writeFile(join(pod.gatewayFolder, key), content);
-  }
+  await mountGateway(cluster, RUNNERS, pod);
   return pod;
 }
 

@@ -17,7 +17,7 @@ import type { Program } from '../../../src/worker/sandbox/types.ts';
 import { freePort } from '../../support/free-port.ts';
 import { makeTempDirectory } from '../../support/temp-directory.ts';
 import { waitFor } from '../../support/wait-for.ts';
-import { startPod, type LocalPod } from './kubernetes-support/pod.ts';
+import { mountGateway, startPod, type LocalPod } from './kubernetes-support/pod.ts';
 
 /** The real driver and the real programs of a pod; Kubernetes alone is another. */
 const RUNNERS = 'runners';
@@ -59,15 +59,7 @@ async function startWorker(name: string) {
   return { driver, address: `127.0.0.1:${port}` };
 }
 
-/** What the kubelet does: the ConfigMap as files of the pod. */
-async function mount(pod: LocalPod): Promise<void> {
-  const data = await waitFor(
-    () => cluster.objects.get(`/api/v1/namespaces/${RUNNERS}/configmaps/runner-gateway`)?.['data'],
-  );
-  for (const [key, text] of Object.entries(data as Record<string, string>)) {
-    await writeFile(join(pod.gatewayFolder, key), text);
-  }
-}
+const mount = (pod: LocalPod): Promise<void> => mountGateway(cluster, RUNNERS, pod);
 
 async function startRunner(runtime: Runtime, name: string): Promise<LocalPod> {
   const pod = await startPod(runtime, cluster.putRunner(RUNNERS, name, { pool: runtime }));

@@ -7,11 +7,13 @@ import { onTestFinished } from 'vitest';
 import { findDeno } from '../../../../src/worker/sandbox/rootfs/deno.ts';
 import { DENO_ARGUMENTS, PYTHON_ARGUMENTS } from '../../../../src/worker/sandbox/rootfs/layout.ts';
 import { bundleJavaScriptRunner, bundleRelay } from '../../../../src/worker/sandbox/rootfs/runner-bundle.ts';
+import type { FakeCluster } from '../../../../src/worker/sandbox/kubernetes/fake-cluster.fixture.ts';
 import type { DialledRuntime } from '../../../../src/worker/sandbox/kubernetes/runner-connection.ts';
 import { SERVER_NAME } from '../../../../src/worker/sandbox/kubernetes/names.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { PROJECT_ROOT } from '../../../support/processes.ts';
 import { makeTempDirectory } from '../../../support/temp-directory.ts';
+import { waitFor } from '../../../support/wait-for.ts';
 
 export interface LocalPod {
   /** As its containers have it mounted. */
@@ -22,6 +24,19 @@ export interface LocalPod {
   /** What the relay has logged. */
   log(): string;
   exited(): Promise<unknown>;
+}
+
+/** What the kubelet does: the ConfigMap of the gateway as files of the pod. */
+export async function mountGateway(
+  cluster: FakeCluster,
+  namespace: string,
+  { gatewayFolder }: LocalPod,
+): Promise<void> {
+  const path = `/api/v1/namespaces/${namespace}/configmaps/runner-gateway`;
+  const data = await waitFor(() => cluster.objects.get(path)?.['data']);
+  for (const [key, text] of Object.entries(data as Record<string, string>)) {
+    await writeFile(join(gatewayFolder, key), text);
+  }
 }
 
 /** Both containers of a runner's pod as processes of this machine, with the programs and arguments of their image. */
