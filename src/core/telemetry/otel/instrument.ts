@@ -8,7 +8,8 @@ import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici';
 /** The maintained instrumentations below our own spans; without one of ours as parent they do nothing. */
 export function createInstrumentations(): readonly Instrumentation[] {
   return [
-    new PgInstrumentation({ requireParentSpan: true }),
+    // What a connection is waited for is in the metrics of the pool.
+    new PgInstrumentation({ requireParentSpan: true, ignoreConnectSpans: true }),
     new IORedisInstrumentation({
       requireParentSpan: true,
       dbStatementSerializer: (command) => command, // arguments hold ids and whatever is stored

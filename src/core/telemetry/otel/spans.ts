@@ -105,10 +105,15 @@ function linkTo(traceparent: string | undefined): Link[] {
   return parsed === undefined ? [] : [{ context: contextOf(parsed) }];
 }
 
-const present = (attributes: SpanAttributes): Record<string, string | number | boolean> =>
-  Object.fromEntries(
-    Object.entries(attributes).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
-  );
+/** Called for each span, so without lists in between. */
+function present(attributes: SpanAttributes): Record<string, string | number | boolean> {
+  const found: Record<string, string | number | boolean> = {};
+  for (const key in attributes) {
+    const value = attributes[key];
+    if (value !== undefined) found[key] = value;
+  }
+  return found;
+}
 
 function wrap(tracer: Tracer, span: OtelSpan): Span {
   const { traceId, spanId } = span.spanContext();

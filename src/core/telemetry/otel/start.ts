@@ -3,16 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DiagLogLevel, context, diag, trace } from '@opentelemetry/api';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { NodeSDK } from '@opentelemetry/sdk-node';
-import {
-  AlwaysOnSampler,
-  BatchSpanProcessor,
-  ParentBasedSampler,
-  RandomIdGenerator,
-  type SpanExporter,
-} from '@opentelemetry/sdk-trace';
+import { BatchSpanProcessor, RandomIdGenerator, type SpanExporter } from '@opentelemetry/sdk-trace';
 import type { OtelEndpoint } from '../../config/tracing-keys.ts';
 import type { Tracing } from '../tracing.ts';
 import { createInstrumentations, instrumentLoaded } from './instrument.ts';
+import { createSampler } from './sampler.ts';
 import { createScrubber } from './scrub.ts';
 import { createTracing } from './spans.ts';
 
@@ -48,8 +43,7 @@ export async function startTracing(options: StartTracingOptions): Promise<Tracin
     }),
     // What is found out about a process may hold what is secret, such as its arguments.
     autoDetectResources: false,
-    // Decided at our root; what runs below no recorded span is not recorded (each instrumentation requires a parent).
-    sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }),
+    sampler: createSampler(),
     spanProcessors: [
       createScrubber(
         SCOPE,
