@@ -38,6 +38,8 @@ import {
   type Workload,
 } from '../support/manifests.ts';
 
+/** In the relay's own volume. */
+const USED_FILE = '/tmp/used';
 const POOL_ENTRIES = Object.entries(POOLS) as readonly (readonly [Runtime, string])[];
 const commandOf = ({ command = [], args = [] }: Container): readonly string[] => [...command, ...args];
 const containerOf = ({ spec }: Workload, name: string): Container =>
@@ -81,10 +83,13 @@ describe.each(ENVIRONMENTS)('the runners of %s', (environment) => {
         DENO_INSIDE,
         ...DENO_ARGUMENTS,
         '--allow-net',
-        '--allow-read=/etc/millrace',
+        `--allow-read=/etc/millrace,${USED_FILE}`,
+        `--allow-write=${USED_FILE}`,
       ]);
-      const [name, runnerPort, readyPort, gatewayFolder, tokenFile, serverName] = relay.slice(at + 1);
-      expect([name, serverName]).toEqual([runtime, SERVER_NAME]);
+      const [name, runnerPort, readyPort, gatewayFolder, tokenFile, serverName, usedFile] = relay.slice(
+        at + 1,
+      );
+      expect([name, serverName, usedFile]).toEqual([runtime, SERVER_NAME, USED_FILE]);
       expect(containerOf(workload, 'relay').ports).toEqual([
         { name: 'ready', containerPort: Number(readyPort) },
       ]);

@@ -154,6 +154,8 @@ export const registrationHeaderSchema = z.discriminatedUnion('type', [
     runtime: z.enum(['javascript', 'python', 'image']),
     /** The pod's projected service-account token, audience `millrace-runner`. */
     token: z.string().min(1).max(8_192),
+    /** Somebody has claimed this pod before: it asks to be deleted. */
+    isUsed: z.literal(true).optional(),
   }),
   z.strictObject({ type: z.literal('pong'), ping: count }),
   /** Answers `claim`: it is this worker's from now on. */

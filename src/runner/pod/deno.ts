@@ -18,6 +18,7 @@ export interface DenoApi {
   readonly args: readonly string[];
   readonly stderr: { writeSync(bytes: Uint8Array): number };
   readTextFile(path: string): Promise<string>;
+  writeTextFile(path: string, text: string): Promise<void>;
   listen(options: { readonly hostname: string; readonly port: number }): Listener;
   connect(options: { readonly hostname: string; readonly port: number }): Promise<TcpConnection>;
   /** `caCerts` are trusted besides those of the image, which has none. */

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createFrameDecoder, encodeFrame } from '../../core/sandbox/frames.ts';
 import type { GatewayHeader, RegistrationHeader } from '../../core/sandbox/protocol.ts';
 import type { Connection } from './deno.ts';
-import { awaitClaim, type Claim } from './gateways.ts';
+import { awaitClaim, type Claim, type GatewaysOptions } from './gateways.ts';
 
 /** The end of a connection that a gateway has. */
 interface Peer {
@@ -55,7 +55,7 @@ function createPeer(address: string): Peer {
   return peer;
 }
 
-function setUp() {
+function setUp(options: Partial<GatewaysOptions> = {}) {
   const peers: Peer[] = [];
   const unreachable = new Set<string>();
   const onRegistered = vi.fn();
@@ -75,6 +75,7 @@ function setUp() {
     onRegistered,
     log: () => undefined,
     now: () => Date.now(),
+    ...options,
   }).then(claimed, failed);
   const peer = async (address: string, nth = 0): Promise<Peer> => {
     await vi.waitFor(() =>
@@ -119,6 +120,35 @@ test('the first claim wins, and everybody else hears of it', async () => {
   await vi.waitFor(() => expect(a.isClosed).toBe(true));
   expect(a.received.map(({ type }) => type)).toEqual(['register', 'busy']);
   expect(b.isClosed).toBe(false);
+});
+
+test('nobody is told that it is theirs before that is written down', async () => {
+  const written = Promise.withResolvers<void>();
+  const { register, claimed } = setUp({ onClaim: () => written.promise });
+  const a = await register('any:1', 'a:1', ['a:1']);
+  a.say({ type: 'claim' });
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(a.received.map(({ type }) => type)).toEqual(['register']);
+  written.resolve();
+  await vi.waitFor(() => expect(claimed).toHaveBeenCalledOnce());
+  expect(a.received.map(({ type }) => type)).toEqual(['register', 'claimed', 'ready']);
+});
+
+test('where that cannot be written down, it is nobody’s', async () => {
+  const { register, failed } = setUp({ onClaim: () => Promise.reject(new Error('no room')) });
+  const a = await register('any:1', 'a:1', ['a:1']);
+  a.say({ type: 'claim' });
+  await vi.waitFor(() => expect(failed).toHaveBeenCalled());
+  expect(a.received.map(({ type }) => type)).toEqual(['register']);
+});
+
+test('one that was claimed before says so, and lets nobody claim it', async () => {
+  const { register, claimed } = setUp({ isUsed: true });
+  const a = await register('any:1', 'a:1', ['a:1']);
+  expect(a.received[0]).toMatchObject({ type: 'register', isUsed: true });
+  a.say({ type: 'claim' });
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(claimed).not.toHaveBeenCalled();
 });
 
 test('pings are answered', async () => {

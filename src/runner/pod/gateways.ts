@@ -19,9 +19,13 @@ export interface GatewaysOptions {
   readonly anyAddress: () => Promise<string | undefined>;
   readonly connect: (address: string) => Promise<Connection>;
   readonly token: () => Promise<string>;
+  /** This pod has been claimed before: it asks to be deleted, and is not claimed again. */
+  readonly isUsed?: boolean;
+  /** Resolves before anybody is told that the runner is theirs. */
+  readonly onClaim?: () => Promise<void>;
   /** Said first to whoever claims the runner, after `claimed`. */
-  readonly ready: Uint8Array;
-  readonly onRegistered: () => void;
+  readonly ready?: Uint8Array;
+  readonly onRegistered?: () => void;
   readonly log: (message: string, fields?: Readonly<Record<string, string>>) => void;
   readonly now: () => number;
 }
@@ -54,6 +58,7 @@ export function awaitClaim(options: GatewaysOptions): Promise<Claim> {
   let isClaimed = false;
   let isLooking = false;
 
+  const mayBeClaimed = (): boolean => !isClaimed && options.isUsed !== true;
   const linked = (address: string): boolean => [...links].some((link) => link.address === address);
   const mayTry = (address: string): boolean => (retries.get(address)?.atMs ?? 0) <= now();
   const failed = (address: string): void => {
@@ -96,7 +101,7 @@ export function awaitClaim(options: GatewaysOptions): Promise<Claim> {
         link.isRegistered = true;
         retries.delete(header.self);
         log('registered', { gateway: header.self });
-        options.onRegistered();
+        options.onRegistered?.();
         break;
       case 'gateways':
         known = header.gateways;
@@ -107,11 +112,12 @@ export function awaitClaim(options: GatewaysOptions): Promise<Claim> {
       case 'refused':
         throw new Error(`refused: ${header.reason}`);
       case 'claim':
-        if (isClaimed) break; // it is told so, with the others
+        if (!mayBeClaimed()) break; // it is told so, with the others
         isClaimed = true;
         clearInterval(timer);
         giveUpOthers(link);
         try {
+          await options.onClaim?.();
           await send(link, { type: 'claimed' }, options.ready);
         } catch (raw) {
           claim.reject(raw); // whose it is now, nobody can say
@@ -131,10 +137,11 @@ export function awaitClaim(options: GatewaysOptions): Promise<Claim> {
       protocol: PROTOCOL_VERSION,
       runtime: options.runtime,
       token: await options.token(),
+      ...(options.isUsed === true && { isUsed: true }),
     });
     const isOurs = await readUntil(connection, async (bytes) => {
       for (const { header } of decoder.push(bytes)) {
-        const isFirst = !isClaimed;
+        const isFirst = mayBeClaimed();
         await onHeader(link, header as GatewayHeader);
         if (isFirst && (header as GatewayHeader).type === 'claim') return true;
       }

@@ -15,11 +15,14 @@ export interface RelayOptions {
   readonly tokenFile: string;
   /** Whom the gateway's certificate has to be for, whatever its address. */
   readonly serverName: string;
+  /** Is there once the runner has been claimed, for as long as the pod lives; nobody but the relay can reach it. */
+  readonly usedFile: string;
 }
 
 /**
  * Serves as the runner's way out of the pod: registers it with the workers, and carries frames between it and the one
- * that claims it, which it does not look into. Resolves when that is over; then the pod is used up.
+ * that claims it, which it does not look into. Resolves when that is over; then the pod is used up. Where Kubernetes starts
+ * its containers again all the same, they ask to be deleted.
  *
  * @throws when the runner ends before
  */
@@ -30,6 +33,25 @@ export async function relay(deno: DenoApi, options: RelayOptions): Promise<void>
     const line = JSON.stringify({ time: new Date().toISOString(), msg: message, ...fields });
     deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
   };
+
+  const waiting = {
+    runtime,
+    anyAddress: () =>
+      deno.readTextFile(`${gatewayFolder}/address`).then(
+        (text) => text.trim() || undefined,
+        () => undefined,
+      ),
+    token: async () => (await deno.readTextFile(options.tokenFile)).trim(),
+    connect: async (address: string) =>
+      connectTls(deno, address, await caOf(deno, gatewayFolder), options.serverName),
+    log,
+    now: () => performance.now(),
+  };
+  if (await isThere(deno, options.usedFile)) {
+    log('this pod has been claimed before, and asks to be deleted');
+    await awaitClaim({ ...waiting, isUsed: true });
+    return;
+  }
 
   const listener = deno.listen({ hostname: '127.0.0.1', port: options.runnerPort });
   const connection = await listener.accept();
@@ -45,23 +67,14 @@ export async function relay(deno: DenoApi, options: RelayOptions): Promise<void>
 
   let isReady = false;
   const claiming = awaitClaim({
-    runtime,
+    ...waiting,
     ready: runner.ready,
-    anyAddress: () =>
-      deno.readTextFile(`${gatewayFolder}/address`).then(
-        (text) => text.trim() || undefined,
-        () => undefined,
-      ),
-    token: async () => (await deno.readTextFile(options.tokenFile)).trim(),
-    connect: async (address) =>
-      connectTls(deno, address, await caOf(deno, gatewayFolder), options.serverName),
     onRegistered() {
       if (isReady) return;
       isReady = true;
       void answerProbes(deno, options.readyPort);
     },
-    log,
-    now: () => performance.now(),
+    onClaim: () => deno.writeTextFile(options.usedFile, ''),
   });
   const claim = await Promise.race([claiming, over.promise]);
   if (claim === undefined) return;
@@ -71,6 +84,12 @@ export async function relay(deno: DenoApi, options: RelayOptions): Promise<void>
   const ended = readAll(claim.connection, (bytes) => runner.write(bytes)).catch(() => undefined);
   await Promise.race([ended, over.promise]);
 }
+
+const isThere = (deno: DenoApi, path: string): Promise<boolean> =>
+  deno.readTextFile(path).then(
+    () => true,
+    () => false,
+  );
 
 const caOf = (deno: DenoApi, folder: string): Promise<string> => deno.readTextFile(`${folder}/ca.crt`);
 

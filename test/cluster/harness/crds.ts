@@ -7,6 +7,9 @@ const KINDS = [
   { group: 'monitoring.coreos.com', version: 'v1', kind: 'ServiceMonitor', plural: 'servicemonitors' },
   { group: 'monitoring.coreos.com', version: 'v1', kind: 'PodMonitor', plural: 'podmonitors' },
   { group: 'monitoring.coreos.com', version: 'v1', kind: 'PrometheusRule', plural: 'prometheusrules' },
+  { group: 'cert-manager.io', version: 'v1', kind: 'Certificate', plural: 'certificates' },
+  { group: 'cert-manager.io', version: 'v1', kind: 'CertificateRequest', plural: 'certificaterequests' },
+  { group: 'acme.cert-manager.io', version: 'v1', kind: 'Challenge', plural: 'challenges' },
   { group: 'keda.sh', version: 'v1alpha1', kind: 'ScaledObject', plural: 'scaledobjects' },
 ] as const;
 

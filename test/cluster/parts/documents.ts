@@ -1,12 +1,13 @@
-import { readFile } from 'node:fs/promises';
+import { glob, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { PROJECT_ROOT, createProcesses } from '../../support/processes.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { ensureKinds } from '../harness/crds.ts';
 import type { Installation } from '../harness/installation.ts';
 import { isReady, podsOf, settled, type Kubectl } from '../harness/kubectl.ts';
 
-/** Every line of the blocks of shell commands in a document. */
+/** Every line with kubectl of the blocks of shell commands in a document. */
 export async function commandsOf(document: string): Promise<readonly string[]> {
   const text = await readFile(join(PROJECT_ROOT, document), 'utf8');
   return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].flatMap(([, block]) =>
@@ -14,30 +15,86 @@ export async function commandsOf(document: string): Promise<readonly string[]> {
   );
 }
 
+/** What tests of their own run: {@link describeCommands} and the parts on backups, environments and autoscaling. */
+const RUN_BY_OTHERS = new Set(['docs/kubernetes.md', 'deployments/kubernetes/components/postgres/README.md']);
+/** Verbs without anything to do them to are words of a sentence. */
+const IS_WHOLE = /^kubectl (?:-n \S+ )?[a-z]+ \S/;
+
+/** All others that a document names in whole, in blocks and in sentences, as commands for development. */
+export async function otherCommands(): Promise<readonly string[]> {
+  const found = new Set<string>();
+  const documents = glob('{README.md,docs/**/*.md,deployments/**/*.md,examples/**/*.md}', {
+    cwd: PROJECT_ROOT,
+  });
+  for await (const document of documents) {
+    if (RUN_BY_OTHERS.has(document)) continue;
+    const text = await readFile(join(PROJECT_ROOT, document), 'utf8');
+    const outside = text.replaceAll(/^```[\s\S]*?^```$/gm, '');
+    for (const [, inline] of outside.matchAll(/`(kubectl [^`]+)`/g)) {
+      if (IS_WHOLE.test(inline!) && !inline!.includes('…')) found.add(forDevelopment(inline!));
+    }
+    for (const line of await commandsOf(document)) found.add(forDevelopment(line.trim()));
+  }
+  return [...found];
+}
+
+const forDevelopment = (command: string): string =>
+  command
+    .replaceAll(/\b(?:prod|staging)-millrace/g, 'dev-millrace')
+    .replaceAll(/\bmillrace-((?:runners-)?)(?:prod|staging)\b/g, 'millrace-$1dev')
+    .replaceAll(/\boverlays\/(?:production|staging)\b/g, 'overlays/development')
+    .replaceAll('$part', 'policies')
+    .replace(/ &$/, '');
+
 /** Runs the commands of docs/kubernetes.md, each as it stands there, on an installation that is ready. */
 export function describeCommands(kubectl: Kubectl, installation: () => Installation): void {
-  it('does what the commands of docs/kubernetes.md say', { timeout: 400_000 }, async () => {
-    const dev = installation();
-    const commands = await commandsOf('docs/kubernetes.md');
-    expect(commands.length).toBeGreaterThan(20);
-    for (const line of commands) {
-      if (line.includes(' port-forward ')) await staysUp(line);
+  describe('the commands of documents', () => {
+    it('do what docs/kubernetes.md says', { timeout: 400_000 }, async () => {
+      const commands = await commandsOf('docs/kubernetes.md');
+      expect(commands.length).toBeGreaterThan(20);
+      for (const line of commands) await follow(line);
+      await allSettled();
+    });
+
+    it('work in all the others', { timeout: 400_000 }, async () => {
+      const commands = await otherCommands();
+      expect(commands.length).toBeGreaterThan(25);
+      const forget = await ensureKinds(kubectl);
+      // Sentences do not repeat the namespace.
+      await runs(`kubectl config set-context --current --namespace=${installation().namespace}`);
+      try {
+        for (const line of commands) await follow(line);
+      } finally {
+        await runs('kubectl config set-context --current --namespace=default');
+        await forget();
+      }
+      await allSettled();
+    });
+
+    async function follow(line: string): Promise<void> {
+      if (line.includes(' port-forward ')) await staysUp(line, /Forwarding from/);
+      else if (line.endsWith(' --watch')) await staysUp(line, /NAME +READY/);
       else if (line.includes(' debug ')) await debug(line);
       // The Secret is there by now, and `create` leaves it alone.
       else if (line.includes('make-kubernetes-secret'))
-        expect((await dev.command(line)).stderr).toContain('AlreadyExists');
+        expect((await installation().command(line)).stderr).toContain('AlreadyExists');
       else if (line.endsWith(' millrace doctor')) await examines(line);
+      else if (line.endsWith(' --previous')) await afterRestart(line);
+      else if (line.includes('--replicas=')) await scales(line);
+      else if (line.includes(' POD -c relay')) await ofRunner(line);
       else await runs(line);
     }
-    for (const component of ['api', 'worker']) {
-      await settled(kubectl, dev.namespace, `dev-millrace-${component}`);
+    async function allSettled(): Promise<void> {
+      for (const component of ['api', 'worker']) {
+        await settled(kubectl, installation().namespace, `dev-millrace-${component}`);
+      }
     }
 
     async function runs(line: string): Promise<void> {
       // What is asked for may still start.
       await waitFor(
         async () => {
-          const { code, stderr } = await dev.command(line);
+          const { code, stderr } = await installation().command(line);
           if (code !== 0) throw new Error(`${line}\n${stderr}`);
           return true;
         },
@@ -50,25 +107,57 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
 
     /** This cluster has no public addresses, so that not all is found to be well. */
     async function examines(line: string): Promise<void> {
-      const { stdout, stderr } = await dev.command(line);
+      const { stdout, stderr } = await installation().command(line);
       expect(stdout, stderr).toMatch(/ database\.fsync .*\n[^]*\n\d+ error\(s\), \d+ warning\(s\)/);
       expect(stdout).not.toMatch(/^ERROR +(configuration|database|redis|api|worker|sandbox|clock)/m);
     }
 
-    async function staysUp(line: string): Promise<void> {
+    async function staysUp(line: string, says: RegExp): Promise<void> {
       const processes = createProcesses();
       try {
         const forward = processes.start(['bash', '-c', `exec ${line}`], {
           env: { PATH: kubectl.env['PATH'] ?? '', KUBECONFIG: kubectl.env['KUBECONFIG'] ?? '' },
         });
-        await forward.waitForOutput(/Forwarding from/, { timeoutMs: 20_000 });
+        await forward.waitForOutput(says, { timeoutMs: 20_000 });
       } finally {
         await processes.killAll();
       }
     }
 
+    /** Of a process that has ended and was started again. */
+    async function afterRestart(line: string): Promise<void> {
+      const { namespace } = installation();
+      const [, target = '', component = ''] = /(deployment\/dev-millrace-(\w+))/.exec(line) ?? [];
+      await settled(kubectl, namespace, `dev-millrace-${component}`);
+      await runs(`kubectl -n ${namespace} exec ${target} -- node -e 'process.kill(1)'`);
+      await waitFor(
+        async () =>
+          (await podsOf(kubectl, namespace, `component=${component}`)).some(
+            ({ status }) => (status.containerStatuses?.[0]?.restartCount ?? 0) > 0,
+          ),
+        { timeoutMs: 90_000, intervalMs: 1000, what: `the ${component} to be started again` },
+      );
+      await runs(line);
+    }
+
+    /** There is no room for as many in a cluster of tests. */
+    async function scales(line: string): Promise<void> {
+      await runs(line);
+      await runs(line.replace(/--replicas=\d+/, '--replicas=1'));
+      await allSettled();
+    }
+
+    async function ofRunner(line: string): Promise<void> {
+      const { runners } = installation();
+      const [pod] = (await podsOf(kubectl, runners, 'millrace.dev/pool')).filter(isReady);
+      await runs(
+        line.replace('kubectl', `kubectl -n ${runners}`).replace('POD', pod?.metadata.name ?? 'none'),
+      );
+    }
+
     async function debug(line: string): Promise<void> {
-      const [pod] = (await podsOf(kubectl, dev.namespace, 'component=api')).filter(isReady);
+      const { namespace } = installation();
+      const [pod] = (await podsOf(kubectl, namespace, 'component=api')).filter(isReady);
       const name = pod!.metadata.name; // the Deployment is ready
       const here = line
         .replace(' POD ', ` ${name} `)
@@ -82,7 +171,7 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
         async () =>
           (await kubectl.run([
             '--namespace',
-            dev.namespace,
+            namespace,
             'get',
             'pod',
             name,

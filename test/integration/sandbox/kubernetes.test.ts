@@ -72,6 +72,13 @@ const registered = (pod: LocalPod, address: string) =>
     what: address,
   });
 
+/** A moment after it is used. */
+const markedAs = (name: string, worker: string) =>
+  waitFor(() => claimedBy(cluster.objects.get(`${PODS}/${name}`)!) === worker, {
+    timeoutMs: 10_000,
+    what: `${name} to be marked as one of ${worker}`,
+  });
+
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const PROBES: Readonly<Record<Runtime, Program>> = {
   javascript: {
@@ -118,7 +125,7 @@ describe.each(['javascript', 'python'] as const)('a %s runner', (runtime) => {
     await registered(pod, address);
     const sandbox = await driver.start({ runtime, limits: LIMITS });
     expect(sandbox).toMatchObject({ id: 'runner-1', isWarm: true });
-    expect(claimedBy(cluster.objects.get(`${PODS}/runner-1`)!)).toBe('worker-a');
+    await markedAs('runner-1', 'worker-a');
     const session = await openSession(sandbox);
     const end = await session.run(fakeRequest({ program: PROBES[runtime], input: [] }));
     expect(end).toMatchObject({ type: 'result', output: { input: [] } });
@@ -162,8 +169,8 @@ test('every worker may claim a runner, and only one gets it', async () => {
     b.driver.start({ runtime: 'javascript', limits: LIMITS }),
   ]);
   expect([first.id, second.id].sort()).toEqual(['runner-1', 'runner-2']);
-  expect(claimedBy(cluster.objects.get(`${PODS}/${first.id}`)!)).toBe('worker-a');
-  expect(claimedBy(cluster.objects.get(`${PODS}/${second.id}`)!)).toBe('worker-b');
+  await markedAs(first.id, 'worker-a');
+  await markedAs(second.id, 'worker-b');
 });
 
 test('a worker that comes later gets the runners that wait', async () => {
@@ -238,6 +245,15 @@ test('the end of the connection ends the pod, and with it what ran there', async
   await driver.close();
   await pod.exited();
   expect(cluster.objects.has(`${PODS}/runner-1`)).toBe(false);
+});
+
+test('a pod that was used is deleted when its containers start again, whether or not it was marked', async () => {
+  await startWorker('worker-a');
+  const pod = await startPod('javascript', cluster.putRunner(RUNNERS, 'runner-1'), { isUsed: true });
+  await mount(pod);
+  await waitFor(() => !cluster.objects.has(`${PODS}/runner-1`), { timeoutMs: 20_000 });
+  expect(pod.log()).toContain('has been claimed before');
+  expect(pod.log()).not.toContain('"registered"');
 });
 
 test('a cluster that lacks something is asked again until it has it', async () => {

@@ -42,6 +42,7 @@ export async function dial(
     readonly runtime?: 'javascript' | 'python' | 'image';
     readonly claim?: 'claimed' | 'busy' | 'silent';
     readonly isQuiet?: boolean;
+    readonly isUsed?: boolean;
     /** In one piece with `claimed`, so that nothing may be lost at the hand-over. */
     readonly isHasty?: boolean;
     readonly ca?: string;
@@ -90,6 +91,7 @@ export async function dial(
       protocol: 1,
       runtime: options.runtime ?? 'javascript',
       token: options.token ?? 'pod-1',
+      ...(options.isUsed === true && { isUsed: true }),
     });
   }
   return { socket, received, send };

@@ -53,6 +53,8 @@ async function setUp({
     self: '10.0.0.1:8082',
     logger: pino({ level: 'silent' }),
     startTimeoutMs: 300,
+    markAfterMs: 0,
+    markAgainMs: 5,
     ...options,
     pods: { ...pods, ...others },
   });
@@ -78,12 +80,12 @@ test.each([true, false])(
     );
     const sandbox = await driver.start(SPEC);
     expect(sandbox).toMatchObject({ id: 'runner-pod-1', isWarm: true });
-    expect(pods.claim).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
     expect(gateway.holds('pod-1')).toBe(true);
     const session = await openSession(sandbox);
     expect(session.kernel).toBe('gVisor');
     const ends = await Promise.all([1, 2, 3].map((input) => session.run(fakeRequest({ input }))));
     expect(ends).toEqual([1, 2, 3].map((output) => ({ type: 'result', output })));
+    await vi.waitFor(() => expect(pods.claim).toHaveBeenCalledExactlyOnceWith(removed('pod-1')));
     expect(pods.remove).not.toHaveBeenCalled();
     session.close();
     expect(await sandbox.exited).toEqual({ reason: 'killed', detail: 'pod runner-pod-1 was deleted' });
@@ -116,28 +118,56 @@ test('a claim that finds nobody starts a runner, and takes the first of its runt
   expect((await driver.start({ ...SPEC, limits: { ...small, pids: 64 } })).id).toBe('runner-small');
 });
 
-test('a pod that cannot be written down as claimed is thrown away unused', async () => {
+test('a pod is used before Kubernetes knows whose it is, and marked until it does', async () => {
   const claim = vi
     .fn<Pods['claim']>(async () => undefined)
-    .mockRejectedValueOnce(new KubernetesError(422, 'the label is gone'));
-  const { driver, port, idle, pods } = await setUp({ pods: { claim } });
-  const first = await dial(port, { token: 'first' });
+    .mockRejectedValueOnce(new KubernetesError(503, 'no etcd'))
+    .mockRejectedValueOnce(new Error('connect ECONNREFUSED'));
+  const { driver, port, idle, pods } = await setUp({ pods: { claim }, markAfterMs: 100 });
+  await dial(port);
   await idle(1);
-  await dial(port, { token: 'second' });
-  await idle(2);
-  expect((await driver.start(SPEC)).id).toBe('runner-second');
-  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('first'));
-  await vi.waitFor(() => expect(first.socket.destroyed).toBe(true));
+  const session = await openSession(await driver.start(SPEC));
+  expect(await session.run(fakeRequest({ input: 1 }))).toEqual({ type: 'result', output: 1 });
+  await vi.waitFor(() => expect(claim).toHaveBeenCalledTimes(3));
+  expect(await session.run(fakeRequest({ input: 2 }))).toEqual({ type: 'result', output: 2 });
+  expect(claim).toHaveBeenCalledTimes(3);
+  expect(pods.remove).not.toHaveBeenCalled();
+  session.close();
 });
 
-test('while Kubernetes does not answer, one runner is lost, and not all of them', async () => {
-  const claim = vi.fn<Pods['claim']>().mockRejectedValue(new KubernetesError(503, 'no etcd'));
-  const { driver, port, idle } = await setUp({ pods: { claim } });
-  await dial(port, { token: 'first' });
-  await dial(port, { token: 'second' });
-  await idle(2);
-  await expect(driver.start(SPEC)).rejects.toThrow('no etcd');
+test('a pod that may not be marked is not used any longer', async () => {
+  const claim = vi
+    .fn<Pods['claim']>()
+    .mockRejectedValueOnce(new KubernetesError(422, 'the label is another’s'));
+  const { driver, port, idle, pods } = await setUp({ pods: { claim } });
+  await dial(port);
   await idle(1);
+  const sandbox = await driver.start(SPEC);
+  expect((await sandbox.exited).reason).toBe('killed');
+  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
+});
+
+test('a pod that is gone before it is marked is not marked', async () => {
+  const { driver, port, idle, pods } = await setUp({ markAfterMs: 50 });
+  await dial(port);
+  await idle(1);
+  const sandbox = await driver.start(SPEC);
+  sandbox.kill();
+  await sandbox.exited;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(pods.claim).not.toHaveBeenCalled();
+});
+
+test('a pod that says it was used before is deleted, and nobody gets it', async () => {
+  const { gateway, port, pods } = await setUp();
+  const runner = await dial(port, { isUsed: true });
+  await once(runner.socket, 'close');
+  expect(runner.received).toEqual([{ type: 'refused', reason: 'this pod was used before' }]);
+  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('pod-1'));
+  expect(gateway.idle('javascript')).toBe(0);
+  const stranger = await dial(port, { token: 'bad', isUsed: true });
+  await once(stranger.socket, 'close');
+  expect(pods.remove).toHaveBeenCalledOnce();
 });
 
 test('runners that wait hear of other gateways', async () => {
@@ -191,26 +221,14 @@ test('one address gets a few connections, whatever it shows on them', async () =
 });
 
 test('a runner that is another worker’s already is passed over', async () => {
-  const claim = vi
-    .fn<Pods['claim']>(async () => undefined)
-    .mockRejectedValueOnce(new KubernetesError(422, 'the label is gone'));
-  const { driver, port, idle, pods } = await setUp({ pods: { claim } });
+  const { driver, port, idle, pods } = await setUp();
   await dial(port, { token: 'taken', claim: 'busy' });
   await idle(1);
   await dial(port, { token: 'free' });
   await idle(2);
   expect((await driver.start(SPEC)).id).toBe('runner-free');
+  await vi.waitFor(() => expect(pods.claim).toHaveBeenCalledExactlyOnceWith(removed('free')));
   expect(pods.remove).not.toHaveBeenCalled();
-});
-
-test('a runner that says no to whom Kubernetes says yes is nobody’s, and thrown away', async () => {
-  const { driver, port, idle, pods } = await setUp();
-  await dial(port, { token: 'torn', claim: 'busy' });
-  await idle(1);
-  await dial(port, { token: 'free' });
-  await idle(2);
-  expect((await driver.start(SPEC)).id).toBe('runner-free');
-  expect(pods.remove).toHaveBeenCalledExactlyOnceWith(removed('torn'));
 });
 
 test('a runner that does not answer its claim is passed over', async () => {
@@ -442,7 +460,7 @@ describe('a pod that was made for an image', () => {
     await dial(port, { token: 'image-2', runtime: 'image' });
     const sandbox = await taking;
     expect(sandbox).toMatchObject({ id: 'runner-image-2', isWarm: false });
-    expect(pods.claim).toHaveBeenLastCalledWith(removed('image-2'));
+    await vi.waitFor(() => expect(pods.claim).toHaveBeenLastCalledWith(removed('image-2')));
     expect(gateway.holds('image-1')).toBe(false);
   });
 

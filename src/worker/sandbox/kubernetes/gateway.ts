@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createServer, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { coerceError } from '../../../core/errors/app-error.ts';
 import type { Logger } from '../../../core/logger.ts';
@@ -21,6 +22,12 @@ const MIN_VERSION = 'TLSv1.3';
 const START_TIMEOUT_MS = 30_000;
 const REGISTER_TIMEOUT_MS = 10_000;
 const CLAIM_TIMEOUT_MS = 5000;
+/**
+ * With its label gone, the Deployment starts another pod, which keeps a processor busy for a second: the step for which
+ * this one was claimed goes first.
+ */
+const MARK_AFTER_MS = 300;
+const MARK_AGAIN_MS = 1000;
 const PING_MS = 15_000;
 const KEEP_ALIVE_MS = 30_000;
 const MAX_CONNECTIONS = 2000;
@@ -39,6 +46,8 @@ export interface GatewayOptions {
   readonly startTimeoutMs?: number | undefined;
   readonly registerTimeoutMs?: number;
   readonly claimTimeoutMs?: number;
+  readonly markAfterMs?: number;
+  readonly markAgainMs?: number;
   readonly pingMs?: number;
 }
 
@@ -130,6 +139,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           connected.add(runner.pod.uid);
           offer(runner);
         },
+        onUsed(pod) {
+          logger.info({ pod: pod.name }, 'a runner pod that was used before is deleted');
+          void discard(pod);
+        },
         onDropped: (reason) =>
           logger.debug({ address: remoteAddress, pod: registered?.pod.name, reason }, 'a runner was dropped'),
       },
@@ -160,31 +173,33 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       if (signal.aborted) giveUp();
     });
   /**
-   * Makes it this worker's, there and in Kubernetes: only then may it run anything. Both are asked at once, for time counts
-   * here; where one says yes and the other no, the pod is nobody's, and is deleted.
+   * Makes it this worker's: its relay, which no code reaches, says yes to one worker in the life of its pod (decision 10).
    *
    * @returns false when it is gone, or another's
-   * @throws when Kubernetes does not answer: no other runner could be claimed either
    */
   const claim = async (runner: RunnerConnection): Promise<boolean> => {
     const { pod, socket } = runner;
     held.add(pod.uid);
-    const [answer, failure] = await Promise.all([
-      runner.claim(options.claimTimeoutMs ?? CLAIM_TIMEOUT_MS),
-      pods.claim(pod).then(
-        () => undefined,
-        (raw: unknown) => coerceError(raw),
-      ),
-    ]);
-    if (answer === 'claimed' && failure === undefined) return true;
+    if ((await runner.claim(options.claimTimeoutMs ?? CLAIM_TIMEOUT_MS)) === 'claimed') return true;
     socket.destroy();
-    // Of one that is another worker's, Kubernetes has said no, or the sweep finds it marked as ours.
-    if (answer === 'claimed' || failure === undefined) await discard(pod);
-    else held.delete(pod.uid);
-    if (failure === undefined) return false;
-    logger.warn({ err: failure, pod: pod.name, answer }, 'a runner pod could not be claimed');
-    if (failure instanceof KubernetesError && failure.status < 500) return false;
-    throw failure;
+    held.delete(pod.uid); // what has said yes too late finds that it was used, and asks to be deleted
+    return false;
+  };
+  /** Writes down in Kubernetes whose it is, so that the Deployment makes another, and the sweep knows. */
+  const mark = async (pod: RunnerPod, sandbox: Sandbox): Promise<void> => {
+    await pause(options.markAfterMs ?? MARK_AFTER_MS);
+    while (sandboxes.has(sandbox)) {
+      try {
+        await pods.claim(pod);
+        return;
+      } catch (raw) {
+        if (!sandboxes.has(sandbox)) return;
+        const isRefused = raw instanceof KubernetesError && raw.status < 500 && raw.status !== 429;
+        logger.warn({ err: coerceError(raw), pod: pod.name, isRefused }, 'a runner pod could not be marked');
+        if (isRefused) sandbox.kill();
+        else await pause(options.markAgainMs ?? MARK_AGAIN_MS);
+      }
+    }
   };
   const discard = async (pod: RunnerPod): Promise<void> => {
     try {
@@ -247,6 +262,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       return found;
     });
     sandboxes.add(sandbox);
+    void mark(pod, sandbox);
     if (isClosed) sandbox.kill();
     return sandbox;
   };
@@ -329,6 +345,9 @@ function sandboxOf(
     memoryBytes: () => Promise.resolve(undefined),
   };
 }
+
+/** Keeps no process alive. */
+const pause = (ms: number): Promise<void> => delay(ms, undefined, { ref: false });
 
 const fixedLimits = (): Error => new Error('the limits of a runner pod are those it was started with');
 

@@ -9,8 +9,9 @@ import {
 import { listenToFrames } from './frame-listener.ts';
 import type { RunnerPod } from './runner-pods.ts';
 
+type Registration = Extract<RegistrationHeader, { type: 'register' }>;
 /** What a pod says that it runs. */
-export type DialledRuntime = Extract<RegistrationHeader, { type: 'register' }>['runtime'];
+export type DialledRuntime = Registration['runtime'];
 export type ClaimAnswer = 'claimed' | 'busy' | 'lost';
 
 /** A runner that has dialled and waits to be claimed. */
@@ -30,6 +31,8 @@ export interface ConnectionEvents {
   /** Why this pod may not register, if so. */
   readonly refusal: (pod: RunnerPod, runtime: DialledRuntime) => string | undefined;
   readonly onRegistered: (connection: RunnerConnection) => void;
+  /** This pod says that it has been claimed before; it is not registered. */
+  readonly onUsed: (pod: RunnerPod) => void;
   /** It never registered, broke the protocol or did not answer; its socket is destroyed. */
   readonly onDropped: (reason: string) => void;
   /** Of this worker. */
@@ -80,7 +83,7 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
     send({ type: 'ping', ping: ++pings });
   };
 
-  const register = async (header: Extract<RegistrationHeader, { type: 'register' }>): Promise<void> => {
+  const register = async (header: Registration): Promise<void> => {
     state = 'checking';
     if (header.protocol !== PROTOCOL_VERSION) {
       refuse(`protocol ${header.protocol} is not spoken here, ${PROTOCOL_VERSION} is`);
@@ -88,7 +91,8 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
     }
     const pod = await events.authenticate(header.token);
     if (!isChecking()) return;
-    const refusal = pod === undefined ? 'the token is not accepted' : events.refusal(pod, header.runtime);
+    const refusal = refusalOf(pod, header);
+    if (pod !== undefined && header.isUsed === true) events.onUsed(pod);
     if (pod === undefined || refusal !== undefined) {
       refuse(refusal ?? '');
       return;
@@ -98,6 +102,10 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
     pinger = setInterval(ping, times.pingMs).unref();
     send({ type: 'registered', self: events.self, gateways: events.gateways() });
     events.onRegistered({ pod, runtime: header.runtime, socket, tell, claim });
+  };
+  const refusalOf = (pod: RunnerPod | undefined, header: Registration): string | undefined => {
+    if (pod === undefined) return 'the token is not accepted';
+    return header.isUsed === true ? 'this pod was used before' : events.refusal(pod, header.runtime);
   };
   const tell = (gateways: readonly string[]): void => {
     if (state === 'idle') send({ type: 'gateways', gateways });

@@ -40,17 +40,24 @@ export async function mountGateway(
 }
 
 /** Both containers of a runner's pod as processes of this machine, with the programs and arguments of their image. */
-export async function startPod(runtime: DialledRuntime, token: string): Promise<LocalPod> {
+export async function startPod(
+  runtime: DialledRuntime,
+  token: string,
+  /** As Kubernetes starts the containers of a pod again. */
+  options: { readonly isUsed?: boolean } = {},
+): Promise<LocalPod> {
   const home = await makeTempDirectory();
   const [runnerPort, readyPort, deno] = [await freePort(), await freePort(), await findDeno()];
   const gatewayFolder = join(home, 'gateway');
   await mkdir(gatewayFolder);
   await mkdir(join(home, 'scratch'));
-  const [relayFile, runnerFile, tokenFile] = [
+  const [relayFile, runnerFile, tokenFile, usedFile] = [
     join(home, 'relay.mjs'),
     join(home, 'javascript.mjs'),
     join(home, 'token'),
+    join(home, 'used'),
   ];
+  if (options.isUsed === true) await writeFile(usedFile, '');
   await writeFile(relayFile, await bundleRelay());
   await writeFile(runnerFile, await bundleJavaScriptRunner());
   await writeFile(tokenFile, `${token}\n`);
@@ -75,7 +82,8 @@ export async function startPod(runtime: DialledRuntime, token: string): Promise<
     [
       ...DENO_ARGUMENTS,
       '--allow-net',
-      `--allow-read=${gatewayFolder},${tokenFile}`,
+      `--allow-read=${gatewayFolder},${tokenFile},${usedFile}`,
+      `--allow-write=${usedFile}`,
       relayFile,
       runtime,
       String(runnerPort),
@@ -83,6 +91,7 @@ export async function startPod(runtime: DialledRuntime, token: string): Promise<
       gatewayFolder,
       tokenFile,
       SERVER_NAME,
+      usedFile,
     ],
     { env: environment, stdio: ['ignore', 'ignore', 'pipe'] },
   );
