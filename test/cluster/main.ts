@@ -1,10 +1,26 @@
-// `npm run test:cluster [-- --report] [-- a filter, as vitest takes it]`
+// `npm run test:cluster [-- --short | --all] [--report] [a filter, as vitest takes it]`
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { PROJECT_ROOT } from '../support/processes.ts';
 
-const [...args] = process.argv.slice(2);
-const report = args.includes('--report');
+const USAGE = `Usage: npm run test:cluster [-- --short | --all] [--report] [what vitest takes, as -t 'part of a name']
+Starts the cluster of MILLRACE_CLUSTER_DIR (../shared/cluster unless set), or uses the one of KUBECONFIG.
+--short leaves out what takes long: load during rollouts, samples of latencies, backups, the commands of documents.
+--all adds what has to be built for a quarter of an hour: KEDA, and the controllers of secrets.
+--report writes docs/kubernetes-report.md when all tests pass.
+`;
+const OPTIONS: Readonly<Record<string, string>> = {
+  '--short': 'MILLRACE_CLUSTER_SHORT',
+  '--all': 'MILLRACE_CLUSTER_ALL',
+  '--report': 'MILLRACE_CLUSTER_REPORT',
+};
+
+const args = process.argv.slice(2);
+const own = args.filter((arg) => arg in OPTIONS);
+if (args.includes('--help') || (own.includes('--short') && own.length > 1)) {
+  process.stderr.write(USAGE);
+  process.exit(args.includes('--help') ? 0 : 2);
+}
 const child = spawn(
   process.execPath,
   [
@@ -12,12 +28,12 @@ const child = spawn(
     'run',
     '--project',
     'cluster',
-    ...args.filter((arg) => arg !== '--report'),
+    ...args.filter((arg) => !(arg in OPTIONS)),
   ],
   {
     cwd: PROJECT_ROOT,
     stdio: 'inherit',
-    env: { ...process.env, ...(report && { MILLRACE_CLUSTER_REPORT: '1' }) },
+    env: { ...process.env, ...Object.fromEntries(own.map((option) => [OPTIONS[option], '1'])) },
   },
 );
 child.once('exit', (code) => process.exit(code ?? 1));

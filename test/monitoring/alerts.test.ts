@@ -7,8 +7,8 @@ import { promtool } from '../support/promtool.ts';
 import { CASES, type AlertKey, type Case } from './cases.ts';
 import { healthy, inNamespace, NAMESPACE } from './series.ts';
 
-// Days of samples take promtool a while on a busy machine.
-vi.setConfig({ testTimeout: 120_000 });
+// Days of samples take promtool a while on a busy machine; two at a time, this is not the file that all others wait for.
+vi.setConfig({ testTimeout: 120_000, maxConcurrency: 2 });
 
 const GROUPS = ruleGroups();
 /** With the promise that a case is about, or all of them. */
@@ -98,7 +98,7 @@ describe('while all is well', () => {
   });
 });
 
-describe.each(ALERTS.map((alert) => ({ key: keyOf(alert), alert })))('$key', ({ key, alert }) => {
+describe.concurrent.each(ALERTS.map((alert) => ({ key: keyOf(alert), alert })))('$key', ({ key, alert }) => {
   const { fires, silent } = CASES[key] ?? { fires: undefined, silent: [] };
   if (fires !== undefined) {
     it(`fires, and nothing else does: ${fires.name}`, async () => {

@@ -92,6 +92,9 @@ export const runnerHeaderSchema = z.discriminatedUnion('type', [
     program: z.string().max(128),
     failure: z.enum(RUN_FAILURES),
   }),
+  /** No slot is free for it yet, as it was to be: one is started or cleaned. Once, and `started` follows. */
+  z.strictObject({ type: z.literal('waiting'), nonce }),
+  z.strictObject({ type: z.literal('started'), nonce }),
   /** Payload: the text, at most {@link MAX_LOG_ENTRY_BYTES}. */
   z.strictObject({
     type: z.literal('log'),

@@ -72,6 +72,8 @@ export interface RunHandle {
   readonly ended: Promise<RunResult>;
   /** The code has written its first log entry. */
   readonly logged: Promise<void>;
+  /** What was said of its waiting for a slot. */
+  readonly waits: readonly ('waiting' | 'started')[];
   cancel(graceMs: number): void;
 }
 
@@ -210,6 +212,7 @@ async function connect(child: ChildProcess, stop: () => Promise<void>): Promise<
       nonce,
       ended: run.ended,
       logged: run.logged,
+      waits: run.waits,
       cancel: (graceMs) => send({ type: 'cancel', nonce, graceMs }),
     };
   };
@@ -235,14 +238,20 @@ function createRun(nonce: string, send: TestRunner['send'], options: RunOptions)
   const { promise, resolve } = Promise.withResolvers<RunResult>();
   const logged = Promise.withResolvers<void>();
   const logs: LogLine[] = [];
+  const waits: ('waiting' | 'started')[] = [];
   const fetches = new Map<number, ReturnType<typeof createFetch>>();
   return {
     ended: promise,
     logged: logged.promise,
+    waits,
     /** @returns whether the run is over */
     receive(header: RunHeader, payload: Uint8Array): boolean {
       const text = (): string => decoder.decode(payload);
       switch (header.type) {
+        case 'waiting':
+        case 'started':
+          waits.push(header.type);
+          return false;
         case 'log':
           logs.push({ level: header.level, text: text(), truncated: header.truncated ?? false });
           logged.resolve();

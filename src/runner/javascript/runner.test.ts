@@ -72,6 +72,17 @@ describe('the runner', () => {
     expect(Math.max(one![0], other![0])).toBeLessThan(Math.min(one![1], other![1])); // both gave two
   });
 
+  it('says of a run that no slot is free for it, and when one is', async () => {
+    const { program } = await runner.load(
+      'module.exports.default = () => new Promise((resolve) => setTimeout(resolve, 100, null));',
+    );
+    const runs = Array.from({ length: 5 }, () => runner.begin(program));
+    await Promise.all(runs.map(({ ended }) => ended));
+    expect(runs[0]!.waits).toEqual([]);
+    // At its turn the last has waited for two others of 100 ms, and is told so after 10 ms.
+    expect(runs[4]!.waits).toEqual(['waiting', 'started']);
+  });
+
   it('answers a ping while both slots are busy, and ends them by force', async () => {
     const { program } = await runner.load('module.exports.default = () => { console.log(1); for (;;); };');
     const loops = [runner.begin(program), runner.begin(program)];

@@ -150,6 +150,8 @@ function toTask(parts: {
       send({ type: 'log', nonce, level: known, ...truncated }, text.subarray(0, MAX_LOG_ENTRY_BYTES));
     },
     onFetch: (question) => send(...toQuestion(question, nonce)),
+    onWaiting: () => send({ type: 'waiting', nonce }),
+    onStarted: () => send({ type: 'started', nonce }),
     onEnd: (outcome, isSlotReplaced) => end(nonce, outcome, isSlotReplaced),
   };
 }

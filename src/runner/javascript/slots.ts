@@ -33,6 +33,10 @@ export interface RunTask {
   readonly memoryBytes: number | undefined;
   readonly onLog: (level: LogLevel, text: Uint8Array, isTruncated: boolean) => void;
   readonly onFetch: (question: FetchQuestion) => void;
+  /** It has waited for a slot for a moment, and goes on waiting. */
+  readonly onWaiting: () => void;
+  /** Follows `onWaiting`. */
+  readonly onStarted: () => void;
   /** Called once, as the last. */
   readonly onEnd: (end: RunOutcome, isSlotReplaced: boolean) => void;
 }
@@ -72,15 +76,25 @@ export function createSlots(count: number): Slots {
         return;
       }
       waiting.shift();
+      if (task.type === 'run' && told.delete(task)) task.onStarted();
       slot.begin(task);
+    }
+  };
+  /** Whose time does not count yet. */
+  const told = new Set<RunTask>();
+  const tellWaiting = (): void => {
+    for (const task of waiting) {
+      if (task.type !== 'run' || told.has(task)) continue;
+      told.add(task);
+      task.onWaiting();
     }
   };
   let growing: NodeJS.Timeout | undefined;
   const growSoon = (): void => {
-    if (slots.length >= count) return;
     growing ??= setTimeout(() => {
       growing = undefined;
-      if (waiting.length > 0) slots.push(new Slot(next));
+      if (waiting.length > 0 && slots.length < count) slots.push(new Slot(next));
+      tellWaiting();
     }, GROW_AFTER_MS);
   };
   const first = new Slot(next);
@@ -96,8 +110,10 @@ export function createSlots(count: number): Slots {
     cancel(run, graceMs) {
       const index = waiting.findIndex((task) => task.type === 'run' && task.run === run);
       const [task] = index < 0 ? [] : waiting.splice(index, 1);
-      if (task?.type === 'run') task.onEnd(CANCELLED, false);
-      else slotOf(run)?.cancel(graceMs);
+      if (task?.type === 'run') {
+        told.delete(task);
+        task.onEnd(CANCELLED, false);
+      } else slotOf(run)?.cancel(graceMs);
     },
     answer(answer) {
       slotOf(answer.run)?.answer(answer);

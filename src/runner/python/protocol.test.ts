@@ -158,6 +158,21 @@ test('runs more at a time than it has slots one after the other, each with one a
   expect(ends).toEqual(new Map(Array.from({ length: 6 }, (_, i) => [nonce(i + 1), i + 1])));
 });
 
+test('says of a run that no slot is free for it, and when one is', async () => {
+  const runner = start();
+  await load(runner, 'p', 'import time\ndef run(ctx, input):\n    time.sleep(0.1)\n    return input\n');
+  for (let n = 1; n <= 5; n++) begin(runner, n, 'p');
+  const said = new Map<string, string[]>();
+  for (let ended = 0; ended < 5;) {
+    const { header } = await runner.next(() => true);
+    if (!('nonce' in header)) continue;
+    said.set(header.nonce, [...(said.get(header.nonce) ?? []), header.type]);
+    if (header.type === 'result') ended++;
+  }
+  expect(said.get(nonce(1))).toEqual(['result']);
+  expect(said.get(nonce(5))).toEqual(['waiting', 'started', 'result']);
+});
+
 test('cancels what has not come whole, or has not begun, at once', async () => {
   const runner = start();
   await load(runner, 'p', 'import time\ndef run(ctx, input): time.sleep(1)\n');

@@ -137,6 +137,7 @@ function runRequest(attempt: Attempt, grant: Grant, span: Span | undefined): Run
     memoryBytes: limitsOf(step.body, deps.limits).memoryBytes,
     isolateProcess: step.body.isolation === 'process',
     signal: context.signal,
+    onWaiting: (isWaiting) => (isWaiting ? context.clock.pause() : context.clock.restart()),
     onLog: (level, text, truncated) => {
       span?.event('log', { level });
       context.log(level, redactor.text(text), truncated);

@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { terminalError } from '../../core/step-error.ts';
 import {
   createFakeSandbox,
@@ -173,6 +173,51 @@ test('an abort cancels the run, gently first', async () => {
   expect(await session.run(fakeRequest({ signal: stop.signal }))).toMatchObject({ failure: 'cancelled' });
   session.close();
 });
+
+test('the time of a run does not count while it waits for a slot', async () => {
+  const sandbox = createFakeSandbox({
+    onRun: (run, runner) => {
+      const { nonce } = run;
+      runner.send({ type: 'waiting', nonce });
+      setTimeout(() => {
+        runner.send({ type: 'started', nonce });
+        run.result(1);
+      }, 10);
+    },
+  });
+  const session = await openSession(sandbox);
+  const told: boolean[] = [];
+  await session.run(fakeRequest({ onWaiting: (isWaiting) => told.push(isWaiting) }));
+  expect(told).toEqual([true, false]);
+});
+
+test('the time of a run counts after a while, though its runner does not say that it has started', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const sandbox = createFakeSandbox({
+    onRun: ({ nonce }, runner) => runner.send({ type: 'waiting', nonce }),
+  });
+  const session = await openSession(sandbox);
+  const told: boolean[] = [];
+  void session.run(fakeRequest({ onWaiting: (isWaiting) => told.push(isWaiting) }));
+  await vi.waitFor(() => expect(told).toEqual([true]));
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(told).toEqual([true, false]);
+});
+
+test.each([['waiting', 'waiting'] as const, ['started'] as const])(
+  'a run of which is said %s %s is a breach',
+  async (...types) => {
+    const sandbox = createFakeSandbox({
+      onRun: ({ nonce }, runner) => {
+        for (const type of types) runner.send({ type, nonce });
+      },
+    });
+    const session = await openSession(sandbox);
+    await expect(session.run(fakeRequest({}))).rejects.toThrow(SandboxLostError);
+    expect((await session.lost).cause).toBe('breach');
+  },
+);
 
 test('a runner that does not end a cancelled run is killed, and the others in it are lost', async () => {
   const sandbox = createFakeSandbox({ onRun: () => undefined, onCancel: () => undefined });

@@ -42,6 +42,8 @@ export interface RunRequest {
   readonly isolateProcess: boolean;
   /** Aborted when the step's time is over or the execution is to stop: the slot is ended, not its neighbours. */
   readonly signal: AbortSignal;
+  /** Told when its time does not count, as no slot is free for it yet, and when it counts again; must not throw. */
+  readonly onWaiting?: (isWaiting: boolean) => void;
   /** Called for each entry as it comes; must not throw. */
   readonly onLog: (level: LogLevel, text: string, truncated: boolean) => void;
   /** Answers `ctx.fetch`. @throws StepError, whose code and message the author's code sees */

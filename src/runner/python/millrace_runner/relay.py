@@ -64,6 +64,7 @@ class Run:
         self.max_output_bytes = min(header["maxOutputBytes"], MAX_PAYLOAD_BYTES)
         self.is_cancelled = False
         self.is_over = False
+        self.is_told_waiting = False
         self.payload = bytearray()
         self.missing_bytes: int = header["bytes"]
         self._header = header
@@ -89,6 +90,16 @@ class Run:
 
     def log(self, level: str, text: bytes) -> None:
         self._logs.add(level, text)
+
+    def say_waiting(self) -> None:
+        """No slot is free for it yet."""
+        if not self.is_told_waiting:
+            self.is_told_waiting = True
+            self._send({"type": "waiting", "nonce": self.nonce}, b"")
+
+    def say_started(self) -> None:
+        if self.is_told_waiting:
+            self._send({"type": "started", "nonce": self.nonce}, b"")
 
     def note_lost_slot(self) -> None:
         """Its slot ended without a word: what it kept of a long log for the end is gone with it."""

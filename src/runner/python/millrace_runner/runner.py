@@ -57,6 +57,7 @@ class Runner:
         self._is_wiping = False
         self._is_paused = False
         self._is_fork_due = False
+        self._is_telling_due = False
         self._is_started = False
 
     def start(self) -> None:
@@ -220,11 +221,19 @@ class Runner:
         elif alive < SLOTS and self._is_any_waiting() and not self._is_fork_due:
             self._is_fork_due = True
             self._reactor.after(_FORK_DELAY_SECONDS, self._fork_if_waiting)
+        if self._waiting and not self._is_telling_due:
+            self._is_telling_due = True
+            self._reactor.after(_FORK_DELAY_SECONDS, self._tell_waiting)
 
     def _fork_if_waiting(self) -> None:
         self._is_fork_due = False
         if self._count_alive() < SLOTS and self._is_any_waiting():
             self._fork()
+
+    def _tell_waiting(self) -> None:
+        self._is_telling_due = False
+        for run in self._waiting:
+            run.say_waiting()
 
     def _count_alive(self) -> int:
         """Processes for any run that are there or on their way."""
@@ -256,6 +265,7 @@ class Runner:
 
     def _begin(self, process: SlotProcess, run: Run) -> None:
         process.run = run
+        run.say_started()
         if run.program not in process.programs:
             process.programs.add(run.program)
             process.send(messages.PROGRAM, 0, self._programs[run.program].body)

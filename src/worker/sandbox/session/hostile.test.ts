@@ -31,6 +31,7 @@ const fetchId = fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer(), fc.consta
 
 /** Headers of the protocol's shapes, about runs that are under way and others. */
 const header = fc.oneof(
+  fc.record({ type: fc.constantFrom('waiting', 'started') }),
   fc.record({ type: fc.constant('log'), level: fc.constantFrom(...LOG_LEVELS) }),
   fc.record({ type: fc.constant('result') }),
   fc.record({ type: fc.constant('failed'), failure: fc.constantFrom(...RUN_FAILURES) }),

@@ -12,8 +12,11 @@ import type { FrameWriter } from './writer.ts';
 const CANCEL_GRACE_MS = 200;
 /** What the runner gets for ending the slot. */
 const FORCE_MS = 1000;
+/** A slot is there much sooner; a runner that does not say so has the time counted from then on. */
+const MAX_WAIT_MS = 10_000;
 
-export type RunHeader = FetchHeader | Extract<RunnerHeader, { readonly type: 'log' | 'result' | 'failed' }>;
+type RunFrame = 'waiting' | 'started' | 'log' | 'result' | 'failed';
+export type RunHeader = FetchHeader | Extract<RunnerHeader, { readonly type: RunFrame }>;
 
 /** A request to run something, until it is settled. */
 export interface ActiveRun {
@@ -50,11 +53,29 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
   let hasStarted = false;
   let isSettled = false;
   let overdue: NodeJS.Timeout | undefined;
+  let waited: 'not' | 'waiting' | 'over' = 'not';
+  let waitTimer: NodeJS.Timeout | undefined;
 
+  const endWait = (): void => {
+    clearTimeout(waitTimer);
+    if (waited !== 'waiting') return;
+    waited = 'over';
+    request.onWaiting?.(false);
+  };
+  const takeWait = (isWaiting: boolean): void => {
+    if (waited === (isWaiting ? 'not' : 'waiting')) {
+      if (!isWaiting) return endWait();
+      waited = 'waiting';
+      request.onWaiting?.(true);
+      waitTimer = setTimeout(endWait, MAX_WAIT_MS);
+    } else if (isWaiting || waited === 'not')
+      throw new ProtocolError('a run waits twice, or starts without waiting');
+  };
   const close = (isSlotLost: boolean): boolean => {
     if (isSettled) return false;
     isSettled = true;
     clearTimeout(overdue);
+    clearTimeout(waitTimer);
     signal.removeEventListener('abort', cancel);
     deps.onSettled(nonce, isSlotLost);
     fetches.end();
@@ -105,6 +126,10 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
         return;
       }
       switch (header.type) {
+        case 'waiting':
+        case 'started':
+          takeWait(header.type === 'waiting');
+          break;
         case 'log':
           log.take(header.level, payload, header.truncated ?? false);
           break;
