@@ -18,6 +18,8 @@ export interface KubernetesObject {
   readonly metadata: {
     readonly name: string;
     readonly uid: string;
+    /** Of its spec: one more with each change. */
+    readonly generation?: number;
     readonly labels?: Readonly<Record<string, string>>;
     readonly deletionTimestamp?: string;
   };
@@ -96,6 +98,7 @@ export async function settled(
       const component = metadata.labels?.['app.kubernetes.io/component'] ?? '';
       const pods = await podsOf(kubectl, namespace, `app.kubernetes.io/component=${component}`);
       return (
+        status.observedGeneration === metadata.generation &&
         status.updatedReplicas === spec.replicas &&
         status.readyReplicas === spec.replicas &&
         pods.length === spec.replicas

@@ -6,7 +6,9 @@ import { forwarding } from '../harness/forward.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
 import { isReady, podsOf, settled, type Deployment, type List, type Pod } from '../harness/kubectl.ts';
 import { table } from '../harness/report.ts';
+import { describeAuthorities } from './authorities.ts';
 import { describeBackups } from './backups.ts';
+import { describeChangedSecrets } from './changed-secrets.ts';
 import { describeCommands } from './documents.ts';
 import type { Part } from './part.ts';
 
@@ -212,6 +214,8 @@ export function describeDevelopment({ cluster, kubectl, report }: Part): void {
       },
     );
 
+    describeChangedSecrets({ cluster, kubectl, report }, () => dev);
+    describeAuthorities({ cluster, kubectl, report }, () => dev);
     describeBackups({ cluster, kubectl, report }, () => dev);
     // Last, for there has to be something to go back to.
     describeCommands(kubectl, () => dev);
