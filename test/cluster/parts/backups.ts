@@ -1,8 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createApiClient, type ApiClient } from '../../support/platform.ts';
-import { forwarding } from '../harness/forward.ts';
+import { PROJECT_ROOT } from '../../support/processes.ts';
+import { withApi } from '../harness/api.ts';
 import type { Installation } from '../harness/installation.ts';
 import { settled } from '../harness/kubectl.ts';
 import { commandsOf } from './documents.ts';
@@ -10,6 +10,8 @@ import type { Part } from './part.ts';
 
 const README = 'deployments/kubernetes/components/postgres/README.md';
 const VOLUME = 'millrace-test-backups';
+/** The name of no backup. */
+const NOT_THERE = '20010101T000000Z';
 
 const workflow = (name: string): string => `name: ${name}
 triggers: { push: { webhook: { verify: { scheme: none } } } }
@@ -53,45 +55,80 @@ export function describeBackups({ cluster, kubectl, report }: Part, installation
       await kubectl.try(['delete', 'persistentvolume', VOLUME, '--wait=false']);
     });
 
-    const withApi = async <T>(work: (client: ApiClient) => Promise<T>): Promise<T> => {
-      const dev = installation();
-      const key = await dev.command(
-        `kubectl -n ${dev.namespace} get secret dev-millrace-secrets -o jsonpath='{.data.bootstrap-api-key}' | base64 -d`,
-      );
-      return forwarding(kubectl, dev.namespace, 'service/dev-millrace-api', 80, (origin) =>
-        work(createApiClient(origin, key.stdout)),
-      );
-    };
-    const workflows = (): Promise<readonly string[]> =>
-      withApi(async (client) => {
-        const { data } = await client.call('GET', '/api/v1/workflows');
-        return (data.items as readonly { readonly name: string }[]).map(({ name }) => name);
-      });
-
     it('are taken and put back as its README says', { timeout: 500_000 }, async () => {
       const commands = await commandsOf(README);
-      const restoring = commands.findIndex((line) => line.includes('--replicas=0'));
-      expect(restoring).toBeGreaterThan(0);
-      await withApi((client) => client.deploy(workflow('before-the-backup')));
+      const at = (part: string): number => {
+        const found = commands.findIndex((line) => line.includes(part));
+        expect(found, part).toBeGreaterThanOrEqual(0);
+        return found;
+      };
+      const taking = commands.slice(0, at('--replicas=0'));
+      const stopping = commands.slice(at('--replicas=0'), at('create job restore-now'));
+      const restoring = commands.slice(at('create job restore-now'), at('--replicas=1'));
+      const starting = commands.slice(at('--replicas=1'));
+      const { namespace } = installation();
 
-      const said = await all(commands.slice(0, restoring));
-      expect(said).toMatch(/^backup \d{8}T\d{6}Z: /m);
-      await withApi((client) => client.deploy(workflow('after-the-backup')));
-      expect(await workflows()).toEqual(expect.arrayContaining(['before-the-backup', 'after-the-backup']));
-      const startedAt = performance.now();
-      expect(await all(commands.slice(restoring))).toMatch(/^restored \d{8}T\d{6}Z; /m);
+      await deploy('before-the-backups');
+      const older = nameIn('backup', await all(taking));
+      await deploy('between-the-backups');
+      await all([`kubectl -n ${namespace} delete job backup-now`]);
+      const newer = nameIn('backup', await all(taking));
+      await deploy('after-the-backups');
+
+      const stoppingAt = performance.now();
+      await all(stopping);
+      expect(nameIn('restored', await all(restoring))).toBe(newer);
+      const restoredAt = performance.now();
+      expect(await stored()).toEqual(['before-the-backups', 'between-the-backups']);
+
+      await all([`kubectl -n ${namespace} delete job restore-now`, await restoringAnother(NOT_THERE)]);
+      expect(
+        await all([
+          `kubectl -n ${namespace} wait job/restore-now --for=condition=Failed --timeout=2m`,
+          ...restoring.filter((line) => line.includes(' logs ')),
+        ]),
+      ).toContain(`there is no backup ${NOT_THERE}; there are: ${older} ${newer}`);
+      await all([`kubectl -n ${namespace} delete job restore-now`]);
+      const [, ...waiting] = restoring;
+      expect(nameIn('restored', await all([await restoringAnother(older), ...waiting]))).toBe(older);
+      expect(await stored()).toEqual(['before-the-backups']);
+
+      const startingAt = performance.now();
+      await all(starting);
       for (const name of ['dev-millrace-api', 'dev-millrace-worker']) {
-        await settled(kubectl, installation().namespace, name);
+        await settled(kubectl, namespace, name);
       }
-
-      const left = await workflows();
-      expect(left).toContain('before-the-backup');
-      expect(left).not.toContain('after-the-backup');
-      const seconds = Math.round((performance.now() - startedAt) / 1000);
+      const seconds = Math.round((restoredAt - stoppingAt + performance.now() - startingAt) / 1000);
+      const served = await withApi(kubectl, installation(), (client) =>
+        client.call('GET', '/api/v1/workflows/before-the-backups'),
+      );
+      expect(served.status).toBe(200);
       report.section('A backup put back', [
         `The database of development was back ${seconds} s after the first process was told to stop.`,
       ]);
     });
+
+    const deploy = (name: string): Promise<unknown> =>
+      withApi(kubectl, installation(), (client) => client.deploy(workflow(name)));
+    /** Those of this test that the database has. */
+    const stored = async (): Promise<readonly string[]> => {
+      const text = await all([
+        `kubectl -n ${installation().namespace} exec dev-millrace-postgres-0 -- psql -U millrace -d millrace -qtAc "select name from workflow where name like '%-the-backups'"`,
+      ]);
+      return text.trim().split('\n').toSorted(); // by their names here, not by the database's rules
+    };
+    /** The one command that the README has in a sentence, with the name of a backup. */
+    async function restoringAnother(name: string): Promise<string> {
+      const text = await readFile(join(PROJECT_ROOT, README), 'utf8');
+      const [, command = ''] = /`(kubectl [^`]*BACKUP=[^`]*)`/.exec(text) ?? [];
+      expect(command).toMatch(/\sBACKUP=\d{8}T\d{6}Z\s/);
+      return command.replaceAll('\n', ' ').replace(/ BACKUP=\S+/, ` BACKUP=${name}`);
+    }
+    const nameIn = (verb: 'backup' | 'restored', said: string): string => {
+      const name = new RegExp(`^${verb} (\\d{8}T\\d{6}Z)\\b`, 'm').exec(said)?.[1];
+      expect(name, said).toBeDefined();
+      return name!; // just seen
+    };
 
     async function all(commands: readonly string[]): Promise<string> {
       let said = '';
