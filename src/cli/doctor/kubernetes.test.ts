@@ -171,6 +171,13 @@ it.each([
       },
     },
   ],
+  [
+    'Calico outside of pods',
+    {
+      '/apis/apps/v1/daemonsets': { items: [] },
+      '/apis/crd.projectcalico.org/v1/clusterinformations/default': { spec: { datastoreReady: true } },
+    },
+  ],
 ])('knows what enforces network policies: %s', async (_, changes) => {
   const found = of(await examineCluster(cluster(changes), NAMESPACE), 'network_policy');
   expect(found).toEqual([expect.objectContaining({ verdict: 'ok' })]);

@@ -282,6 +282,9 @@ async function policyEngineFindings(ask: Ask, gitVersion: string): Promise<reado
         spec.template.spec.containers.some(({ name }) => name.includes('nodeagent'))),
   );
   if (found !== undefined) return [ok(check, `${found.metadata.name} enforces NetworkPolicy`)];
+  // Calico's agent may be a service of the nodes instead.
+  const calico = await ask('/apis/crd.projectcalico.org/v1/clusterinformations/default');
+  if (calicoSchema.safeParse(calico).success) return [ok(check, 'Calico enforces NetworkPolicy')];
   return [
     warning(
       check,
@@ -290,6 +293,7 @@ async function policyEngineFindings(ask: Ask, gitVersion: string): Promise<reado
     ),
   ];
 }
+const calicoSchema = z.looseObject({ spec: z.looseObject({ datastoreReady: z.literal(true) }) });
 const daemonSets = z.looseObject({
   items: z.array(
     z.looseObject({

@@ -6,6 +6,7 @@ import { waitFor } from '../../support/wait-for.ts';
 import { ensureKinds } from '../harness/crds.ts';
 import type { Installation } from '../harness/installation.ts';
 import { isReady, podsOf, settled, type Kubectl } from '../harness/kubectl.ts';
+import { run } from '../harness/run.ts';
 
 /** Every line with kubectl of the blocks of shell commands in a document. */
 export async function commandsOf(document: string): Promise<readonly string[]> {
@@ -18,7 +19,7 @@ export async function commandsOf(document: string): Promise<readonly string[]> {
 /** What tests of their own run: {@link describeCommands} and the parts on backups, environments and autoscaling. */
 const RUN_BY_OTHERS = new Set(['docs/kubernetes.md', 'deployments/kubernetes/components/postgres/README.md']);
 /** Verbs without anything to do them to are words of a sentence. */
-const IS_WHOLE = /^kubectl (?:-n \S+ )?[a-z]+ \S/;
+const IS_WHOLE = /^kubectl (?!(?:delete|describe) pod$)(?:-n \S+ )?[a-z]+ \S/;
 
 /** All others that a document names in whole, in blocks and in sentences, as commands for development. */
 export async function otherCommands(): Promise<readonly string[]> {
@@ -69,6 +70,18 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
         await forget();
       }
       await allSettled();
+    });
+
+    it('find out what is the matter, by `millrace doctor --kubernetes`', { timeout: 60_000 }, async () => {
+      const { namespace } = installation();
+      const doctor = (name: string) =>
+        run([process.execPath, 'bin/millrace.js', 'doctor', '--kubernetes', '-n', name], { env: kubectl.env });
+      const well = await doctor(namespace);
+      expect(well.stdout).toContain('0 error(s), 0 warning(s)');
+      expect(well.code).toBe(0);
+      const wrong = await doctor('default');
+      expect(wrong.stdout).toMatch(/^ERROR +kubernetes\.namespace .*\n +→ kubectl apply -k /m);
+      expect(wrong.code).toBe(1);
     });
 
     async function follow(line: string): Promise<void> {
