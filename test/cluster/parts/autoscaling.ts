@@ -4,8 +4,8 @@ import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import type { Installation } from '../harness/installation.ts';
 import type { Deployment, Kubectl } from '../harness/kubectl.ts';
+import { WORKER } from '../harness/staging.ts';
 
-const WORKER = 'staging-millrace-worker';
 const NUMBERS = JSON.stringify(Array.from({ length: 300 }, (_, index) => index));
 /** Some milliseconds of a worker's processor each, and nothing else. */
 const BUSY = `name: busy

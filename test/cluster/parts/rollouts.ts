@@ -1,55 +1,24 @@
-import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { check } from '../../faults/harness/checker.ts';
 import { startLedger, type Ledger } from '../../faults/harness/ledger.ts';
 import { startLoad, type Load, type Span } from '../../faults/harness/load.ts';
 import { deployLedgerWorkflow, putHookCredential, type Target } from '../../faults/harness/stage.ts';
-import { createApiClient, type ApiClient } from '../../support/platform.ts';
+import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
-import { createInstallation, type Installation } from '../harness/installation.ts';
+import type { Installation } from '../harness/installation.ts';
 import { findKit, type Kit } from '../harness/kit.ts';
-import { isReady, podsOf, settled, type Deployment, type Pod } from '../harness/kubectl.ts';
+import { isReady, podsOf, settled, type Pod } from '../harness/kubectl.ts';
+import { MACHINE } from '../harness/machine.ts';
 import { table } from '../harness/report.ts';
+import { API, installStaging, WORKER, type Staging } from '../harness/staging.ts';
 import { describeAutoscaling } from './autoscaling.ts';
 import { describeIngress } from './ingress.ts';
 import type { Part } from './part.ts';
 import { describeUpgrades } from './upgrades.ts';
 
-/** This machine, as the cluster sees it. */
-const MACHINE = '10.243.0.1';
 const PER_SECOND = 20;
-const API = 'staging-millrace-api';
-const WORKER = 'staging-millrace-worker';
-
-/** What the tests need besides: this machine as a sender, as the service that steps call, and as the administrator. */
-const accessPolicies = (ledgerPort: number): string =>
-  [
-    { component: 'api', direction: 'Ingress', port: 8080 },
-    { component: 'postgres', direction: 'Ingress', port: 5432 },
-    { component: 'worker', direction: 'Egress', port: ledgerPort },
-  ]
-    .map(({ component, direction, port }) =>
-      JSON.stringify({
-        apiVersion: 'networking.k8s.io/v1',
-        kind: 'NetworkPolicy',
-        metadata: { name: `test-${component}`, labels: { 'millrace.dev/part': 'policies' } },
-        spec: {
-          podSelector: {
-            matchLabels: { 'app.kubernetes.io/name': 'millrace', 'app.kubernetes.io/component': component },
-          },
-          policyTypes: [direction],
-          [direction.toLowerCase()]: [
-            {
-              [direction === 'Ingress' ? 'from' : 'to']: [{ ipBlock: { cidr: '10.243.0.0/30' } }],
-              ports: [{ protocol: 'TCP', port }],
-            },
-          ],
-        },
-      }),
-    )
-    .join('\n---\n');
 
 interface Event {
   readonly what: string;
@@ -58,6 +27,7 @@ interface Event {
 
 export function describeRollouts({ cluster, kubectl, report }: Part): void {
   describe.runIf(cluster.isKit)('staging under a steady load of webhooks', () => {
+    let installed: Staging;
     let staging: Installation;
     let ledger: Ledger;
     let sql: pg.Pool;
@@ -70,59 +40,15 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
     beforeAll(async () => {
       kit = await findKit(process.env);
       ledger = await startLedger(MACHINE);
-      await createInstallation(kubectl, cluster.images, 'staging').then((before) => before.remove());
-      staging = await createInstallation(kubectl, cluster.images, 'staging', {
-        platform: ['postgres', 'redis'],
-        // No step has code, and a node of two cores is full with the rest.
-        warmPool: 0,
-        resources: { 'test-access.yaml': accessPolicies(ledger.port) },
-        // While all roll at once there are eight processes, and its PostgreSQL takes a hundred connections.
-        literals: [`egress-allow-private=${MACHINE}:${ledger.port}`, 'db-max-open-conns=10'],
-      });
-      const password = randomBytes(16).toString('hex');
-      const applied = await staging.apply();
-      if (applied.code !== 0) throw new Error(applied.stderr);
-      const made = await staging.command(
-        'scripts/make-kubernetes-secret staging | kubectl create -f - && kubectl -n millrace-staging patch secret staging-millrace-secrets --patch "$PASSWORDS"',
-        {
-          DATABASE_URL: `postgres://millrace:${password}@staging-millrace-postgres:5432/millrace`,
-          REDIS_URL: `redis://:${password}@staging-millrace-redis:6379`,
-          PASSWORDS: JSON.stringify({
-            stringData: { 'postgres-password': password, 'redis-password': password },
-          }),
-        },
-      );
-      if (made.code !== 0) throw new Error(made.stderr);
-      for (const deployment of [API, WORKER]) {
-        await waitFor(
-          async () =>
-            (await kubectl.get<Deployment>(staging.namespace, 'deployment', deployment)).spec.replicas === 2,
-          { timeoutMs: 60_000, intervalMs: 500, what: 'the autoscaler to want two' },
-        );
-        await settled(kubectl, staging.namespace, deployment);
-      }
-      const read = (args: string): Promise<string> =>
-        kubectl.run(['--namespace', staging.namespace, ...args.split(' ')]);
-      const key = await read(
-        'get secret staging-millrace-secrets --output jsonpath={.data.bootstrap-api-key}',
-      );
-      const address = await read(`get service ${API} --output jsonpath={.spec.clusterIP}`);
-      const database = await read('get pod staging-millrace-postgres-0 --output jsonpath={.status.podIP}');
-      sql = new pg.Pool({
-        connectionString: `postgres://millrace:${password}@${database}:5432/millrace`,
-        max: 2,
-      });
-      sql.on('error', () => undefined); // at the end, when its server goes
-      const origin = `http://${address}`;
-      client = createApiClient(origin, Buffer.from(key, 'base64').toString());
+      installed = await installStaging(kubectl, cluster.images, ledger.port);
+      ({ installation: staging, client, sql } = installed);
       await putHookCredential(client);
       target = await deployLedgerWorkflow(client, ledger, 'rollouts');
-      load = startLoad({ origin, hook: target.hook, perSecond: PER_SECOND });
+      load = startLoad({ origin: installed.origin, hook: target.hook, perSecond: PER_SECOND });
     }, 400_000);
     afterAll(async () => {
       await load.stop();
-      await sql.end();
-      await staging.remove();
+      await installed.remove();
       await ledger.close();
     }, 240_000);
 
