@@ -67,7 +67,7 @@ async function hashOf({ context, files }: Pick<Recipe, 'context' | 'files'>): Pr
   return hash.digest('hex').slice(0, 12);
 }
 
-const isThere = async (tag: string): Promise<boolean> =>
+export const isThere = async (tag: string): Promise<boolean> =>
   (await run(['buildah', 'inspect', '--type', 'image', tag])).code === 0;
 
 const repositoryOf = (name: ImageName): string => `localhost/millrace-cluster/${name}`;
