@@ -6,6 +6,7 @@ import { describeEnvironments } from './parts/environments.ts';
 import { describePolicies } from './parts/policies.ts';
 import { describeRollouts } from './parts/rollouts.ts';
 import { describeSandboxes } from './parts/sandboxes.ts';
+import { describeSecrets } from './parts/secrets.ts';
 import { describeWalls } from './parts/walls.ts';
 
 const cluster = inject('cluster');
@@ -31,6 +32,7 @@ describePolicies(part);
 describeEnvironments(part);
 describeSandboxes(part);
 describeRollouts(part);
+describeSecrets(part);
 
 afterAll(async () => {
   // A run of a part, or one that failed, has nothing to say for all.

@@ -8,6 +8,7 @@ import { isReady, podsOf, settled, type Deployment, type List, type Pod } from '
 import { table } from '../harness/report.ts';
 import { describeAuthorities } from './authorities.ts';
 import { describeBackups } from './backups.ts';
+import { describeChangedSecrets } from './changed-secrets.ts';
 import { describeCommands } from './documents.ts';
 import type { Part } from './part.ts';
 
@@ -213,6 +214,7 @@ export function describeDevelopment({ cluster, kubectl, report }: Part): void {
       },
     );
 
+    describeChangedSecrets({ cluster, kubectl, report }, () => dev);
     describeAuthorities({ cluster, kubectl, report }, () => dev);
     describeBackups({ cluster, kubectl, report }, () => dev);
     // Last, for there has to be something to go back to.
