@@ -3,6 +3,7 @@ import { createKubectl } from './harness/kubectl.ts';
 import { createReport, table } from './harness/report.ts';
 import { describeDevelopment } from './parts/development.ts';
 import { describeEnvironments } from './parts/environments.ts';
+import { describeKeda } from './parts/keda.ts';
 import { describePolicies } from './parts/policies.ts';
 import { describeRollouts } from './parts/rollouts.ts';
 import { describeSandboxes } from './parts/sandboxes.ts';
@@ -32,6 +33,7 @@ describePolicies(part);
 describeEnvironments(part);
 describeSandboxes(part);
 describeRollouts(part);
+describeKeda(part);
 describeSecrets(part);
 
 afterAll(async () => {

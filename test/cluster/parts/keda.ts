@@ -1,0 +1,264 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tool } from '../../support/manifests.ts';
+import { waitFor } from '../../support/wait-for.ts';
+import { expectNoDrift } from '../harness/drift.ts';
+import { startGate, type Gate } from '../harness/gate.ts';
+import { findKit } from '../harness/kit.ts';
+import type { Deployment, KubernetesObject } from '../harness/kubectl.ts';
+import { MACHINE } from '../harness/machine.ts';
+import { table } from '../harness/report.ts';
+import { runWell } from '../harness/run.ts';
+import { installStaging, WORKER, type Staging } from '../harness/staging.ts';
+import type { Part } from './part.ts';
+
+const AGE = 's0-metric-api-millrace_queue_oldest_age_seconds';
+const DEPTH = 's1-metric-api-millrace_queue_depth';
+/** Of webhooks sent at once. */
+const AT_ONCE = 20;
+/** Executions that wait for an answer give their slot away; with this much in hand, only the first dozens may. */
+const LOAD = 'x'.repeat(1_000_000);
+const CPU_TARGET = 75;
+/** As many as a node of two cores holds. */
+const MOST = 3;
+
+/** An execution that waits for an answer, which takes none of a worker's time. */
+const patient = (url: string): string => `name: patient
+triggers: { push: { webhook: { verify: { scheme: none } } } }
+steps:
+  - { id: wait, http: { method: POST, url: "${url}/" } }
+`;
+
+interface Reading {
+  readonly averageUtilization?: number;
+  /** Quantities, as `12500m`. */
+  readonly averageValue?: string;
+  readonly value?: string;
+}
+
+interface Autoscaler extends KubernetesObject {
+  readonly metadata: KubernetesObject['metadata'] & {
+    readonly ownerReferences?: readonly { readonly kind: string; readonly name: string }[];
+  };
+  readonly spec: {
+    readonly minReplicas: number;
+    readonly maxReplicas: number;
+    readonly behavior: Readonly<
+      Record<'scaleUp' | 'scaleDown', { readonly stabilizationWindowSeconds: number }>
+    >;
+  };
+  readonly status: {
+    readonly desiredReplicas: number;
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly message: string;
+    }[];
+    readonly currentMetrics?: readonly {
+      readonly resource?: { readonly name: string; readonly current: Reading };
+      readonly external?: { readonly metric: { readonly name: string }; readonly current: Reading };
+    }[];
+  };
+}
+
+/** What an autoscaler knew when it decided. */
+interface Decision {
+  readonly replicas: number;
+  /** Which metric asked for so many. */
+  readonly because: string;
+  readonly cpu: number;
+  readonly age: number;
+  /** For each worker. */
+  readonly depth: number;
+}
+
+const toNumber = (quantity = ''): number =>
+  quantity.endsWith('m') ? Number(quantity.slice(0, -1)) / 1000 : Number(quantity || 'NaN');
+
+/** @returns undefined while it does not know all of its metrics */
+function decisionOf({ status }: Autoscaler): Decision | undefined {
+  const external = (name: string): Reading | undefined =>
+    status.currentMetrics?.find((metric) => metric.external?.metric.name === name)?.external?.current;
+  const cpu = status.currentMetrics?.find(({ resource }) => resource?.name === 'cpu')?.resource?.current;
+  const active = status.conditions?.find(({ type }) => type === 'ScalingActive');
+  const decision = {
+    replicas: status.desiredReplicas,
+    because: active?.message ?? '',
+    cpu: cpu?.averageUtilization ?? Number.NaN,
+    age: toNumber(external(AGE)?.value),
+    depth: toNumber(external(DEPTH)?.averageValue),
+  };
+  const knows = [decision.cpu, decision.age, decision.depth].every((value) => !Number.isNaN(value));
+  return active?.status === 'True' && knows ? decision : undefined;
+}
+
+/** Component keda on staging, with KEDA itself. Building it takes ten minutes, the first time. */
+export function describeKeda({ cluster, kubectl, report }: Part): void {
+  const isWanted = process.env['MILLRACE_CLUSTER_ALL'] === '1';
+  describe.runIf(cluster.isKit && isWanted)('the workers of staging, with KEDA', () => {
+    let gate: Gate;
+    let staging: Staging;
+    let hook: string;
+    let sent = 0;
+    const rows: (readonly (string | number)[])[] = [];
+
+    beforeAll(async () => {
+      await (await findKit(process.env)).up(['keda']);
+      gate = await startGate(MACHINE);
+      staging = await installStaging(kubectl, cluster.images, gate.port);
+      ({ hook } = await staging.client.deploy(patient(gate.url)));
+    }, 1_800_000);
+    afterAll(async () => {
+      await staging.remove();
+      await gate.close();
+    }, 240_000);
+
+    const namespace = (): string => staging.installation.namespace;
+    const autoscaler = (): Promise<Autoscaler> =>
+      kubectl.get<Autoscaler>(namespace(), 'horizontalpodautoscaler', `${WORKER}-hpa`);
+    const workers = (): Promise<Deployment> => kubectl.get<Deployment>(namespace(), 'deployment', WORKER);
+    const decided = async (
+      what: string,
+      isIt: (decision: Decision) => boolean,
+      timeoutMs = 120_000,
+    ): Promise<Decision> =>
+      waitFor(
+        async () => {
+          const decision = decisionOf(await autoscaler());
+          return decision !== undefined && isIt(decision) ? decision : undefined;
+        },
+        { timeoutMs, intervalMs: 500, what },
+      );
+
+    it('belong to it from then on, with what they are scaled by', { timeout: 180_000 }, async () => {
+      const before = await autoscaler();
+      await runWell([tool('kustomize'), 'edit', 'add', 'component', '../../../components/keda'], {
+        cwd: join(staging.installation.overlay, 'platform'),
+      });
+      const { code, stderr } = await staging.installation.apply();
+      expect(code, stderr).toBe(0);
+
+      await decided('KEDA to give the age and the depth', () => true);
+      const after = await autoscaler();
+      expect(after.metadata.uid).toBe(before.metadata.uid);
+      expect(after.metadata.ownerReferences?.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
+        `ScaledObject ${WORKER}`,
+      ]);
+      expect([after.spec.minReplicas, after.spec.maxReplicas]).toEqual([2, 10]);
+      expect(after.spec.behavior.scaleUp.stabilizationWindowSeconds).toBe(0);
+      expect(after.spec.behavior.scaleDown.stabilizationWindowSeconds).toBe(600);
+      await expectNoDrift(kubectl, staging.installation);
+
+      // From here on: no more than the node holds, and nobody waits for ten minutes.
+      const scaleDown = {
+        stabilizationWindowSeconds: 15,
+        policies: [{ type: 'Pods', value: MOST, periodSeconds: 15 }],
+      };
+      const behavior = { scaleDown };
+      await kubectl.run([
+        '--namespace',
+        namespace(),
+        'patch',
+        'scaledobject',
+        WORKER,
+        '--type=merge',
+        '--patch',
+        JSON.stringify({
+          spec: {
+            maxReplicaCount: MOST,
+            advanced: { horizontalPodAutoscalerConfig: { behavior } },
+          },
+        }),
+      ]);
+      await waitFor(async () => (await autoscaler()).spec.maxReplicas === MOST, { timeoutMs: 60_000 });
+    });
+
+    it.each([
+      // Below the 100 a worker that the length is to have.
+      ['how long executions wait', AGE, 50],
+      // Their age would ask for as many three quarters of a minute later.
+      ['how many executions wait', DEPTH, 900],
+    ] as const)(
+      'become more by %s while their processors have time, and less afterwards',
+      { timeout: 400_000 },
+      async (what, metric, waiting) => {
+        await decided('idle workers', ({ replicas, cpu }) => replicas === 2 && cpu < CPU_TARGET / 2);
+        gate.shut();
+        await occupyWorkers();
+        const taken = gate.held();
+        await send(waiting);
+        const sentAt = performance.now();
+
+        const up = await decided('more than two workers', ({ replicas }) => replicas > 2);
+        const upAfterMs = performance.now() - sentAt;
+        expect(up.because).toContain(metric);
+        expect(up.cpu).toBeLessThan(CPU_TARGET);
+        if (metric === AGE) expect(up.depth).toBeLessThan(100);
+        await waitFor(() => gate.held() > taken, { timeoutMs: 120_000, what: 'a third worker at work' });
+        expect((await workers()).status.readyReplicas).toBeGreaterThan(2);
+
+        gate.open();
+        const openedAt = performance.now();
+        await waitFor(async () => (await counts())['succeeded'] === sent, {
+          timeoutMs: 120_000,
+          intervalMs: 1000,
+          what: 'all executions to succeed',
+        });
+        await waitFor(async () => (await workers()).spec.replicas === 2, {
+          timeoutMs: 180_000,
+          intervalMs: 1000,
+          what: 'two workers again',
+        });
+        rows.push([
+          what,
+          `${Math.round(up.age)} s`,
+          Math.round(up.depth),
+          `${up.cpu} %`,
+          `${up.replicas} after ${Math.round(upAfterMs / 1000)} s`,
+          `2 after ${Math.round((performance.now() - openedAt) / 1000)} s`,
+        ]);
+        report.section('Workers scaled by their queue', [
+          `Staging with component keda: two workers, ${MOST} at most, whose processors had time (the autoscaler's target is ${CPU_TARGET} %). They`,
+          'became more by',
+          '',
+          ...table(
+            ['by', 'oldest age', 'length for each worker', 'processors then', 'wanted', 'back at'],
+            rows,
+          ),
+          '',
+          'once all had their answer, with 15 s instead of 600 s before workers become less.',
+        ]);
+      },
+    );
+
+    const counts = async (): Promise<Readonly<Record<string, number>>> => {
+      const { data } = await staging.client.call('GET', '/api/v1/executions/stats?workflow=patient');
+      return data.counts as Readonly<Record<string, number>>;
+    };
+
+    /** Sends executions that wait for their answers until one waits for a worker instead. */
+    async function occupyWorkers(): Promise<void> {
+      const isTaken = async (): Promise<boolean> => {
+        const before = gate.held();
+        await send(1, LOAD);
+        const taking = waitFor(() => gate.held() > before, { timeoutMs: 5000 });
+        return taking.then(
+          () => true,
+          () => false,
+        );
+      };
+      while (await isTaken()) expect(sent).toBeLessThan(2000);
+    }
+
+    async function send(count: number, load = ''): Promise<void> {
+      for (let left = count; left > 0; left -= AT_ONCE) {
+        const replies = await Promise.all(
+          Array.from({ length: Math.min(AT_ONCE, left) }, () =>
+            staging.client.post(hook, { n: sent++, load }),
+          ),
+        );
+        expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([202]));
+      }
+    }
+  });
+}
