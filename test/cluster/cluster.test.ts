@@ -12,7 +12,10 @@ import { describeWalls } from './parts/walls.ts';
 
 const cluster = inject('cluster');
 const report = createReport();
-const part = { cluster, report, kubectl: createKubectl(cluster.access) };
+const isShort = process.env['MILLRACE_CLUSTER_SHORT'] === '1';
+const part = { cluster, report, kubectl: createKubectl(cluster.access), isShort };
+if (isShort)
+  process.stderr.write('test:cluster: a short run, without what takes minutes (--help says what)\n');
 
 report.section('Images', [
   ...table(
@@ -32,7 +35,7 @@ describeWalls(part);
 describePolicies(part);
 describeEnvironments(part);
 describeSandboxes(part);
-describeRollouts(part);
+if (!isShort) describeRollouts(part);
 describeKeda(part);
 describeSecrets(part);
 

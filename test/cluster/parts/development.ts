@@ -24,7 +24,8 @@ interface Event {
   readonly message: string;
 }
 
-export function describeDevelopment({ cluster, kubectl, report }: Part): void {
+export function describeDevelopment(part: Part): void {
+  const { cluster, kubectl, report, isShort } = part;
   describe('development, as its document installs it', () => {
     let dev: Installation;
 
@@ -214,9 +215,10 @@ export function describeDevelopment({ cluster, kubectl, report }: Part): void {
       },
     );
 
-    describeChangedSecrets({ cluster, kubectl, report }, () => dev);
-    describeAuthorities({ cluster, kubectl, report }, () => dev);
-    describeBackups({ cluster, kubectl, report }, () => dev);
+    describeChangedSecrets(part, () => dev);
+    describeAuthorities(part, () => dev);
+    if (isShort) return;
+    describeBackups(part, () => dev);
     // Last, for there has to be something to go back to.
     describeCommands(kubectl, () => dev);
   });

@@ -75,7 +75,9 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
     it('find out what is the matter, by `millrace doctor --kubernetes`', { timeout: 60_000 }, async () => {
       const { namespace } = installation();
       const doctor = (name: string) =>
-        run([process.execPath, 'bin/millrace.js', 'doctor', '--kubernetes', '-n', name], { env: kubectl.env });
+        run([process.execPath, 'bin/millrace.js', 'doctor', '--kubernetes', '-n', name], {
+          env: kubectl.env,
+        });
       const well = await doctor(namespace);
       expect(well.stdout).toContain('0 error(s), 0 warning(s)');
       expect(well.code).toBe(0);

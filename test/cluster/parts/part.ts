@@ -7,4 +7,6 @@ export interface Part {
   readonly cluster: ClusterContext;
   readonly kubectl: Kubectl;
   readonly report: Report;
+  /** What takes minutes is left out (`npm run test:cluster -- --short`). */
+  readonly isShort: boolean;
 }
