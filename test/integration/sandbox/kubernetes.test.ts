@@ -247,9 +247,14 @@ test('the end of the connection ends the pod, and with it what ran there', async
   expect(cluster.objects.has(`${PODS}/runner-1`)).toBe(false);
 });
 
-test('a pod that was used is deleted when its containers start again, whether or not it was marked', async () => {
+test.each([
+  ['nobody', {}],
+  ['a worker', { 'millrace.dev/claimed-by': 'worker-a' }],
+])('a pod that was used is deleted when its containers start again, marked by %s', async (_, labels) => {
   await startWorker('worker-a');
-  const pod = await startPod('javascript', cluster.putRunner(RUNNERS, 'runner-1'), { isUsed: true });
+  const token = cluster.putRunner(RUNNERS, 'runner-1');
+  Object.assign(cluster.objects.get(`${PODS}/runner-1`)!.metadata.labels!, labels);
+  const pod = await startPod('javascript', token, { isUsed: true });
   await mount(pod);
   await waitFor(() => !cluster.objects.has(`${PODS}/runner-1`), { timeoutMs: 20_000 });
   expect(pod.log()).toContain('has been claimed before');

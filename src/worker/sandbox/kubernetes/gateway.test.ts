@@ -17,7 +17,7 @@ import { openGateway, type Gateway, type GatewayOptions } from './gateway.ts';
 import type { RunnerPods } from './runner-pods.ts';
 import { MAX_FOLDER_BYTES } from './send-folder.ts';
 
-type Pods = Pick<RunnerPods, 'authenticate' | 'claim' | 'createCold' | 'remove'>;
+type Pods = Pick<RunnerPods, 'authenticate' | 'identify' | 'claim' | 'createCold' | 'remove'>;
 
 const LIMITS = { memoryBytes: 268_435_456, cpus: 1, pids: 256 };
 const SPEC = { runtime: 'javascript', limits: LIMITS } as const;
@@ -34,6 +34,9 @@ function fakePods() {
       token.startsWith('bad') || gone.has(token)
         ? undefined
         : { uid: token, name: `runner-${token}`, pool: 'javascript', limits: LIMITS },
+    ),
+    identify: vi.fn<Pods['identify']>(async (token) =>
+      token.startsWith('bad') ? undefined : { uid: token, name: `runner-${token}` },
     ),
     claim: vi.fn<Pods['claim']>(async ({ uid }) => void gone.add(uid)),
     createCold: vi.fn<Pods['createCold']>(async () => 'cold'),

@@ -39,7 +39,7 @@ export interface GatewayOptions {
   readonly tls: SecureContextOptions;
   readonly port: number;
   readonly host?: string;
-  readonly pods: Pick<RunnerPods, 'authenticate' | 'claim' | 'createCold' | 'remove'>;
+  readonly pods: Pick<RunnerPods, 'authenticate' | 'identify' | 'claim' | 'createCold' | 'remove'>;
   /** `host:port` under which runners reach this gateway. */
   readonly self: string;
   readonly logger: Logger;
@@ -139,9 +139,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           connected.add(runner.pod.uid);
           offer(runner);
         },
-        onUsed(pod) {
+        async onUsed(token) {
+          const pod = await pods.identify(token);
+          if (pod === undefined) return;
           logger.info({ pod: pod.name }, 'a runner pod that was used before is deleted');
-          void discard(pod);
+          await discard(pod);
         },
         onDropped: (reason) =>
           logger.debug({ address: remoteAddress, pod: registered?.pod.name, reason }, 'a runner was dropped'),
@@ -201,7 +203,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       }
     }
   };
-  const discard = async (pod: RunnerPod): Promise<void> => {
+  const discard = async (pod: Pick<RunnerPod, 'uid' | 'name'>): Promise<void> => {
     try {
       await pods.remove(pod);
     } catch (raw) {

@@ -26,13 +26,13 @@ export interface RunnerConnection {
 }
 
 export interface ConnectionEvents {
-  /** Who shows this token; undefined is nobody we know. */
+  /** Who shows this token, as one that may be claimed; undefined is nobody we know. */
   readonly authenticate: (token: string) => Promise<RunnerPod | undefined>;
+  /** Its containers were started again after somebody had claimed it; it is not registered. */
+  readonly onUsed: (token: string) => Promise<void>;
   /** Why this pod may not register, if so. */
   readonly refusal: (pod: RunnerPod, runtime: DialledRuntime) => string | undefined;
   readonly onRegistered: (connection: RunnerConnection) => void;
-  /** This pod says that it has been claimed before; it is not registered. */
-  readonly onUsed: (pod: RunnerPod) => void;
   /** It never registered, broke the protocol or did not answer; its socket is destroyed. */
   readonly onDropped: (reason: string) => void;
   /** Of this worker. */
@@ -89,10 +89,14 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
       refuse(`protocol ${header.protocol} is not spoken here, ${PROTOCOL_VERSION} is`);
       return;
     }
+    if (header.isUsed === true) {
+      await events.onUsed(header.token);
+      refuse('this pod was used before');
+      return;
+    }
     const pod = await events.authenticate(header.token);
     if (!isChecking()) return;
-    const refusal = refusalOf(pod, header);
-    if (pod !== undefined && header.isUsed === true) events.onUsed(pod);
+    const refusal = pod === undefined ? 'the token is not accepted' : events.refusal(pod, header.runtime);
     if (pod === undefined || refusal !== undefined) {
       refuse(refusal ?? '');
       return;
@@ -102,10 +106,6 @@ export function acceptRunner(socket: TLSSocket, events: ConnectionEvents, times:
     pinger = setInterval(ping, times.pingMs).unref();
     send({ type: 'registered', self: events.self, gateways: events.gateways() });
     events.onRegistered({ pod, runtime: header.runtime, socket, tell, claim });
-  };
-  const refusalOf = (pod: RunnerPod | undefined, header: Registration): string | undefined => {
-    if (pod === undefined) return 'the token is not accepted';
-    return header.isUsed === true ? 'this pod was used before' : events.refusal(pod, header.runtime);
   };
   const tell = (gateways: readonly string[]): void => {
     if (state === 'idle') send({ type: 'gateways', gateways });

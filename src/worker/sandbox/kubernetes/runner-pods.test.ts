@@ -38,16 +38,28 @@ describe('a token', () => {
 
   test('that nobody knows is refused', async () => {
     expect(await pods.authenticate('nobody')).toBeUndefined();
+    expect(await pods.identify('nobody')).toBeUndefined();
   });
 
   test('of another namespace is refused', async () => {
-    expect(await pods.authenticate(cluster.putRunner('default', 'runner-1'))).toBeUndefined();
+    const token = cluster.putRunner('default', 'runner-1');
+    expect(await pods.authenticate(token)).toBeUndefined();
+    expect(await pods.identify(token)).toBeUndefined();
   });
 
   test('of another service account is refused', async () => {
     const token = cluster.putRunner(NAMESPACE, 'runner-1');
     change('runner-1', { serviceAccount: 'default' });
     expect(await pods.authenticate(token)).toBeUndefined();
+    expect(await pods.identify(token)).toBeUndefined();
+  });
+
+  test('of a runner that was claimed says who it is, and no more', async () => {
+    const token = cluster.putRunner(NAMESPACE, 'runner-1');
+    const waiting = await pods.authenticate(token);
+    await pods.claim(waiting!);
+    expect(await pods.authenticate(token)).toBeUndefined();
+    expect(await pods.identify(token)).toEqual({ uid: waiting!.uid, name: 'runner-1' });
   });
 
   test.each([

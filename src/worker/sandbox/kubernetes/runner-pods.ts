@@ -33,6 +33,8 @@ export interface FoundPod {
 
 /** The pods of the namespace of runners. */
 export interface RunnerPods {
+  /** Whose token this is, if it is a runner's, whatever has become of it; undefined refuses. */
+  identify(token: string): Promise<Pick<RunnerPod, 'uid' | 'name'> | undefined>;
   /** Whose token this is, if it is a runner's that has run nothing; undefined refuses. */
   authenticate(token: string): Promise<RunnerPod | undefined>;
   /** Writes down that it is this worker's. @throws when it is another's by now, or gone */
@@ -94,33 +96,40 @@ export function createRunnerPods(deps: {
   const pods = `/api/v1/namespaces/${namespace}/pods`;
   const label = (name: string): string => `/metadata/labels/${name.replace('/', '~1')}`;
 
+  const identify: RunnerPods['identify'] = async (token) => {
+    const { status } = await api.call({
+      method: 'POST',
+      path: '/apis/authentication.k8s.io/v1/tokenreviews',
+      body: {
+        apiVersion: 'authentication.k8s.io/v1',
+        kind: 'TokenReview',
+        spec: { token, audiences: [AUDIENCE] },
+      },
+      answer: reviewSchema,
+    });
+    const name = status.user?.extra?.['authentication.kubernetes.io/pod-name']?.[0];
+    const uid = status.user?.extra?.['authentication.kubernetes.io/pod-uid']?.[0];
+    if (
+      status.authenticated !== true ||
+      status.audiences?.includes(AUDIENCE) !== true ||
+      status.user?.username !== `system:serviceaccount:${namespace}:${RUNNER_SERVICE_ACCOUNT}` ||
+      name === undefined ||
+      uid === undefined
+    ) {
+      return undefined;
+    }
+    return { uid, name };
+  };
+
   return {
+    identify,
     async authenticate(token) {
-      const { status } = await api.call({
-        method: 'POST',
-        path: '/apis/authentication.k8s.io/v1/tokenreviews',
-        body: {
-          apiVersion: 'authentication.k8s.io/v1',
-          kind: 'TokenReview',
-          spec: { token, audiences: [AUDIENCE] },
-        },
-        answer: reviewSchema,
-      });
-      const name = status.user?.extra?.['authentication.kubernetes.io/pod-name']?.[0];
-      const uid = status.user?.extra?.['authentication.kubernetes.io/pod-uid']?.[0];
-      if (
-        status.authenticated !== true ||
-        status.audiences?.includes(AUDIENCE) !== true ||
-        status.user?.username !== `system:serviceaccount:${namespace}:${RUNNER_SERVICE_ACCOUNT}` ||
-        name === undefined ||
-        uid === undefined
-      ) {
-        return undefined;
-      }
+      const who = await identify(token);
+      if (who === undefined) return undefined;
       const pod = await unlessGone(
-        api.call({ path: `${pods}/${encodeURIComponent(name)}`, answer: podSchema }),
+        api.call({ path: `${pods}/${encodeURIComponent(who.name)}`, answer: podSchema }),
       );
-      return pod?.metadata.uid === uid ? unclaimed(pod) : undefined;
+      return pod?.metadata.uid === who.uid ? unclaimed(pod) : undefined;
     },
     async claim({ name, pool }) {
       await api.call({
