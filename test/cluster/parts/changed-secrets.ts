@@ -169,9 +169,10 @@ async function containersOf(
 }
 
 /** A Secret that somebody changes by hand, on an installation that is ready. */
-export function describeChangedSecrets({ kubectl, report }: Part, installation: () => Installation): void {
-  const isShort = process.env['MILLRACE_CLUSTER_SHORT'] === '1';
-
+export function describeChangedSecrets(
+  { kubectl, report, isShort }: Part,
+  installation: () => Installation,
+): void {
   it('uses a changed Secret without being told', { timeout: 480_000 }, async () => {
     const { namespace, prefix } = installation();
     const inNamespace = (...args: readonly string[]): Promise<string> =>
