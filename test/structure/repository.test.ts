@@ -110,6 +110,16 @@ describe('the repository', () => {
     const commands = (await read('.ci/run'))
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('#'));
-    expect(commands).toEqual(['set -euo pipefail', 'cd "$(dirname "$0")/.."', 'npm ci', 'npm test']);
+    expect(commands.slice(0, 4)).toEqual([
+      'set -euo pipefail',
+      'cd "$(dirname "$0")/.."',
+      'npm ci',
+      'npm test',
+    ]);
+    // Then the same on a cluster, where there is one to be had; where not, it is said.
+    expect(commands.slice(4).filter((line) => line.includes('npm '))).toEqual([
+      '  npm run test:cluster -- --short',
+    ]);
+    expect(commands.slice(4).join('\n')).toContain('did NOT run');
   });
 });
