@@ -216,8 +216,8 @@ export function describeDevelopment(part: Part): void {
     );
 
     describeChangedSecrets(part, () => dev);
-    describeAuthorities(part, () => dev);
     if (isShort) return;
+    describeAuthorities(part, () => dev);
     describeBackups(part, () => dev);
     // Last, for there has to be something to go back to.
     describeCommands(kubectl, () => dev);

@@ -14,75 +14,85 @@ interface Autoscaler {
   readonly spec: { readonly minReplicas: number; readonly maxReplicas: number };
 }
 
-export function describeEnvironments({ cluster, kubectl }: Part): void {
-  describe.each([
+export function describeEnvironments({ cluster, kubectl, isShort }: Part): void {
+  const environments = [
     ['staging', ['staging-millrace-api-hpa 2-6', 'staging-millrace-worker-hpa 2-10'], '1 1'],
     ['production', ['prod-millrace-api-hpa 3-20', 'prod-millrace-worker-hpa 3-30'], '2 2'],
-  ] as const)('%s', (environment: Environment, autoscalers, budgets) => {
-    let installation: Installation;
-    let restoreKinds: () => Promise<void>;
+  ] as const;
+  // Production has what staging has, and more of it.
+  describe.each(environments.slice(isShort ? 1 : 0))(
+    '%s',
+    (environment: Environment, autoscalers, budgets) => {
+      let installation: Installation;
+      let restoreKinds: () => Promise<void>;
 
-    beforeAll(async () => {
-      restoreKinds = await ensureKinds(kubectl);
-      installation = await createInstallation(kubectl, cluster.images, environment);
-    }, 60_000);
-    afterAll(async () => {
-      await installation.remove();
-      await restoreKinds();
-    }, 240_000);
+      beforeAll(async () => {
+        restoreKinds = await ensureKinds(kubectl);
+        installation = await createInstallation(kubectl, cluster.images, environment);
+      }, 60_000);
+      afterAll(async () => {
+        await installation.remove();
+        await restoreKinds();
+      }, 240_000);
 
-    it(
-      'is accepted part after part, and applying all of it then changes nothing',
-      { timeout: 240_000 },
-      async () => {
-        for (const part of PARTS) {
-          const { code, stderr } = await installation.apply(['--selector', `millrace.dev/part=${part}`]);
-          // Some environments have nothing of a part.
-          if (!stderr.includes('no objects passed to apply')) expect(code, `${part}: ${stderr}`).toBe(0);
-        }
-        await expectNoDrift(kubectl, installation);
-      },
-    );
+      it(
+        'is accepted part after part, and applying all of it then changes nothing',
+        { timeout: 240_000 },
+        async () => {
+          for (const part of PARTS) {
+            const { code, stderr } = await installation.apply(['--selector', `millrace.dev/part=${part}`]);
+            // Some environments have nothing of a part.
+            if (!stderr.includes('no objects passed to apply')) expect(code, `${part}: ${stderr}`).toBe(0);
+          }
+          await expectNoDrift(kubectl, installation);
+        },
+      );
 
-    it('has its autoscalers, budgets, quotas and policies', async () => {
-      const scalers = await kubectl.get<List<Autoscaler>>(installation.namespace, 'horizontalpodautoscalers');
-      expect(
-        scalers.items.map(({ metadata, spec }) => `${metadata.name} ${spec.minReplicas}-${spec.maxReplicas}`),
-      ).toEqual(autoscalers);
-      expect(
-        await kubectl.run([
-          '--namespace',
+      it('has its autoscalers, budgets, quotas and policies', async () => {
+        const scalers = await kubectl.get<List<Autoscaler>>(
           installation.namespace,
-          'get',
-          'poddisruptionbudgets',
-          '--output',
-          'jsonpath={.items[*].spec.minAvailable}',
-        ]),
-      ).toBe(budgets);
-      for (const namespace of [installation.namespace, installation.runners]) {
-        for (const kind of ['resourcequotas', 'limitranges', 'networkpolicies']) {
-          const { items } = await kubectl.get<List<unknown>>(namespace, kind);
-          expect(items.length, `${kind} of ${namespace}`).toBeGreaterThan(0);
+          'horizontalpodautoscalers',
+        );
+        expect(
+          scalers.items.map(
+            ({ metadata, spec }) => `${metadata.name} ${spec.minReplicas}-${spec.maxReplicas}`,
+          ),
+        ).toEqual(autoscalers);
+        expect(
+          await kubectl.run([
+            '--namespace',
+            installation.namespace,
+            'get',
+            'poddisruptionbudgets',
+            '--output',
+            'jsonpath={.items[*].spec.minAvailable}',
+          ]),
+        ).toBe(budgets);
+        for (const namespace of [installation.namespace, installation.runners]) {
+          for (const kind of ['resourcequotas', 'limitranges', 'networkpolicies']) {
+            const { items } = await kubectl.get<List<unknown>>(namespace, kind);
+            expect(items.length, `${kind} of ${namespace}`).toBeGreaterThan(0);
+          }
         }
-      }
-    });
+      });
 
-    it('has its pods admitted, in the number that the autoscalers want', { timeout: 120_000 }, async () => {
-      for (const component of ['api', 'worker']) {
-        const wanted = environment === 'production' ? 3 : 2;
-        await waitFor(
-          async () =>
-            (await podsOf(kubectl, installation.namespace, `component=${component}`)).length >= wanted,
-          { timeoutMs: 60_000, intervalMs: 1000, what: `${wanted} pods of ${component}` },
-        );
-        const { status } = await kubectl.get<Deployment>(
-          installation.namespace,
-          'deployment',
-          `${installation.prefix}-millrace-${component}`,
-        );
-        // Pod Security or a quota that refuses pods shows here.
-        expect(status.conditions?.filter(({ type }) => type === 'ReplicaFailure') ?? []).toEqual([]);
-      }
-    });
-  });
+      it('has its pods admitted, in the number that the autoscalers want', { timeout: 120_000 }, async () => {
+        for (const component of ['api', 'worker']) {
+          const wanted = environment === 'production' ? 3 : 2;
+          await waitFor(
+            async () =>
+              (await podsOf(kubectl, installation.namespace, `component=${component}`)).length >= wanted,
+            { timeoutMs: 60_000, intervalMs: 1000, what: `${wanted} pods of ${component}` },
+          );
+          const { status } = await kubectl.get<Deployment>(
+            installation.namespace,
+            'deployment',
+            `${installation.prefix}-millrace-${component}`,
+          );
+          // Pod Security or a quota that refuses pods shows here.
+          expect(status.conditions?.filter(({ type }) => type === 'ReplicaFailure') ?? []).toEqual([]);
+        }
+      });
+    },
+  );
 }
