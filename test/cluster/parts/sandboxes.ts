@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createApiClient, type ApiClient } from '../../support/platform.ts';
+import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
-import { forwarding } from '../harness/forward.ts';
+import { withApi as withApiOf } from '../harness/api.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
 import { isReady, podsOf, settled, type Deployment } from '../harness/kubectl.ts';
 import { table } from '../harness/report.ts';
@@ -110,14 +110,7 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
         await waitFor(() => poolReady(name), { timeoutMs, intervalMs: 1000, what: `${name} to be full` });
       }
     };
-    const withApi = async <T>(work: (client: ApiClient) => Promise<T>): Promise<T> => {
-      const found = await dev.command(
-        `kubectl -n ${dev.namespace} get secret dev-millrace-secrets -o jsonpath='{.data.bootstrap-api-key}' | base64 -d`,
-      );
-      return forwarding(kubectl, dev.namespace, 'service/dev-millrace-api', 80, (origin) =>
-        work(createApiClient(origin, found.stdout)),
-      );
-    };
+    const withApi = <T>(work: (client: ApiClient) => Promise<T>): Promise<T> => withApiOf(kubectl, dev, work);
     const deploy = async (
       client: ApiClient,
       name: string,
