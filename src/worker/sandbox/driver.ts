@@ -62,6 +62,11 @@ export interface Sandbox {
   share(name: string, folder: string): Promise<string>;
   /** What is charged to it now; undefined where it cannot be told. */
   memoryBytes(): Promise<number | undefined>;
+  /**
+   * Whether the memory limit has cost it a process. It may be there all the same, with a part of itself missing; absent
+   * where this cannot be told, or cannot be.
+   */
+  readonly ranOutOfMemory?: () => Promise<boolean>;
 }
 
 /** A program of an image, and how it is run. */

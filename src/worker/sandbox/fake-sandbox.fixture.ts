@@ -49,6 +49,7 @@ export interface FakeSandbox extends Sandbox {
   deafen(): void;
   exit(exit: SandboxExit): void;
   memory: number | undefined;
+  isOutOfMemory: boolean;
 }
 
 const decoder = new TextDecoder();
@@ -98,6 +99,7 @@ export function createFakeSandbox(script: RunnerScript = {}): FakeSandbox {
     shared,
     limits,
     memory: undefined,
+    isOutOfMemory: false,
     isKilled: () => killed,
     isHurried: () => hurried,
     hurry: () => void (hurried = true),
@@ -105,7 +107,7 @@ export function createFakeSandbox(script: RunnerScript = {}): FakeSandbox {
     exit,
     kill() {
       killed = true;
-      exit({ reason: 'killed', detail: 'killed' });
+      exit({ reason: this.isOutOfMemory ? 'out_of_memory' : 'killed', detail: 'killed' });
     },
     setLimits: async (next) => void limits.push(next),
     async share(name) {
@@ -114,6 +116,9 @@ export function createFakeSandbox(script: RunnerScript = {}): FakeSandbox {
     },
     async memoryBytes() {
       return this.memory;
+    },
+    async ranOutOfMemory() {
+      return this.isOutOfMemory;
     },
   };
 }

@@ -278,6 +278,24 @@ test('a run whose program is still on its way ends at once, and its slot counts 
   session.close();
 });
 
+test.each([1, 2])('a failure at the memory limit loses the sandbox and all %i runs in it', async (runs) => {
+  const sandbox = createFakeSandbox({ onRun: () => undefined });
+  const session = await openSession(sandbox);
+  const lost = Promise.allSettled(Array.from({ length: runs }, () => session.run(fakeRequest())));
+  await vi.waitFor(() => expect(sandbox.received.filter(({ type }) => type === 'run')).toHaveLength(runs));
+  sandbox.isOutOfMemory = true;
+  const run = sandbox.received.find(({ type }) => type === 'run') as { readonly nonce: string };
+  sendFailed(sandbox.runner, run.nonce, 'code_error', true);
+  for (const result of await lost) {
+    expect(result).toMatchObject({
+      status: 'rejected',
+      reason: { exit: { reason: 'out_of_memory' }, wasAlone: runs === 1 },
+    });
+  }
+  expect(sandbox.isKilled()).toBe(true);
+  expect(await session.lost).toMatchObject({ cause: 'out_of_memory' });
+});
+
 test('runs are lost with their sandbox, and each learns whether it was alone', async () => {
   for (const runs of [1, 2]) {
     const sandbox = createFakeSandbox({ onRun: () => undefined });

@@ -23,9 +23,10 @@ const EXIT_AFTER_KILL_MS = 5000;
  * - `exit`: the sandbox ended by itself
  * - `breach`: the runner broke the protocol
  * - `unresponsive`: it did not read, answer or cancel in time
+ * - `out_of_memory`: the kernel killed a part of it
  * - `closed`: {@link Session.close} was called
  */
-export type SessionLossCause = 'exit' | 'breach' | 'unresponsive' | 'closed';
+export type SessionLossCause = 'exit' | 'breach' | 'unresponsive' | 'out_of_memory' | 'closed';
 export interface SessionLoss {
   readonly cause: SessionLossCause;
   readonly exit: SandboxExit;
@@ -100,6 +101,11 @@ export async function openSession(sandbox: Sandbox, options: SessionOptions = {}
     });
   };
   const unresponsive = (reason: string): void => lose('unresponsive', reason);
+  const loseForMemory = async (): Promise<boolean> => {
+    if ((await sandbox.ranOutOfMemory?.()) !== true) return false;
+    lose('out_of_memory', 'a process of it was killed at its memory limit');
+    return true;
+  };
   const writer = createFrameWriter(sandbox.channel, { stallMs, onStuck: unresponsive });
   const programs = createPrograms({
     sandbox,
@@ -183,6 +189,7 @@ export async function openSession(sandbox: Sandbox, options: SessionOptions = {}
             if (isSlotLost) slotsLost++;
           },
           onOverdue: () => unresponsive('the runner did not end a cancelled run in time'),
+          onFailed: loseForMemory,
         },
         request,
         payload,

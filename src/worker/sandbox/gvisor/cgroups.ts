@@ -128,14 +128,21 @@ export function memoryFileOf(tree: CgroupTree, group: string): string {
     : join(tree.mount, 'memory', group, 'memory.usage_in_bytes');
 }
 
+/** What {@link countOutOfMemoryKills} reads, also after the worker has dropped its privileges. */
+export function memoryEventsFileOf(tree: CgroupTree, group: string): string {
+  return tree.version === 2
+    ? join(tree.mount, group, 'memory.events')
+    : join(tree.mount, 'memory', group, 'memory.oom_control');
+}
+
+/** How many processes of a group the kernel has killed for its memory limit; 0 when the group is gone. */
+export const countOutOfMemoryKills = (memoryEventsFile: string): Promise<number> =>
+  readCounter(memoryEventsFile, 'oom_kill');
+
 export async function readCgroupEvents(tree: CgroupTree, group: string): Promise<CgroupEvents> {
-  const memory =
-    tree.version === 2
-      ? join(tree.mount, group, 'memory.events')
-      : join(tree.mount, 'memory', group, 'memory.oom_control');
   const pids = join(tree.mount, tree.version === 2 ? '' : 'pids', group, 'pids.events');
   return {
-    outOfMemoryKills: await readCounter(memory, 'oom_kill'),
+    outOfMemoryKills: await countOutOfMemoryKills(memoryEventsFileOf(tree, group)),
     refusedForks: await readCounter(pids, 'max'),
   };
 }

@@ -150,13 +150,15 @@ export async function launchContainer(deps: ContainerDeps, plan: ContainerPlan):
     const [code, signal] = await ended(child);
     await killCgroup(deps.tree, cgroup);
     const events = await readCgroupEvents(deps.tree, cgroup);
-    const reason = isKilled
-      ? 'killed'
-      : events.outOfMemoryKills > 0
+    // Also when it was killed: that is how one of which the kernel has killed only a part ends.
+    const reason =
+      events.outOfMemoryKills > 0
         ? 'out_of_memory'
-        : events.refusedForks > 0 && code !== 0
-          ? 'process_limit'
-          : 'exited';
+        : isKilled
+          ? 'killed'
+          : events.refusedForks > 0 && code !== 0
+            ? 'process_limit'
+            : 'exited';
     const exit = (await plan.conclude?.({ reason, code, signal, folder })) ?? {
       reason,
       detail: describeEnd(code, signal, stderr()),

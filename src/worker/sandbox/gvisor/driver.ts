@@ -10,6 +10,7 @@ import type {
   SandboxSpec,
 } from '../driver.ts';
 import { SHARED_INSIDE } from '../rootfs/layout.ts';
+import { countOutOfMemoryKills } from './cgroups.ts';
 import { LauncherClient } from './launcher-client.ts';
 import type { LauncherSettings, RunscChoice } from './launcher-messages.ts';
 
@@ -82,6 +83,7 @@ export class GvisorDriver implements SandboxDriver {
         const text = await readFile(answer.memoryFile, 'utf8').catch(() => undefined);
         return text === undefined ? undefined : Number(text);
       },
+      ranOutOfMemory: async () => (await countOutOfMemoryKills(answer.memoryEventsFile)) > 0,
     };
   }
 

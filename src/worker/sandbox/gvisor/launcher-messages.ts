@@ -41,7 +41,13 @@ export type FromLauncher =
   /** With the socket that is the sandbox's stdin; `started` of the same call follows. */
   | { readonly type: 'stdin'; readonly call: number }
   /** With the socket that is its stdout. */
-  | { readonly type: 'started'; readonly call: number; readonly sandbox: string; readonly memoryFile: string }
+  | {
+      readonly type: 'started';
+      readonly call: number;
+      readonly sandbox: string;
+      readonly memoryFile: string;
+      readonly memoryEventsFile: string;
+    }
   /** With what an image's program writes to; `image_started` of the same call follows. */
   | { readonly type: 'output'; readonly call: number; readonly stream: 'stdout' | 'stderr' }
   | { readonly type: 'image_started'; readonly call: number; readonly sandbox: string }

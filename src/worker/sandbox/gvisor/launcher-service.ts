@@ -3,7 +3,14 @@ import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { coerceError } from '../../../core/errors/app-error.ts';
 import { runnerCommand } from '../rootfs/layout.ts';
-import { makeParentCgroup, memoryFileOf, openCgroups, setCgroupLimits, type CgroupTree } from './cgroups.ts';
+import {
+  makeParentCgroup,
+  memoryEventsFileOf,
+  memoryFileOf,
+  openCgroups,
+  setCgroupLimits,
+  type CgroupTree,
+} from './cgroups.ts';
 import { startContainer, type Container, type ContainerDeps } from './containers.ts';
 import { createFairShares, type FairShares } from './fair-shares.ts';
 import { startImage } from './image-containers.ts';
@@ -185,6 +192,7 @@ export class Launcher {
           call: call.call,
           sandbox: id,
           memoryFile: memoryFileOf(opened.tree, container.cgroup),
+          memoryEventsFile: memoryEventsFileOf(opened.tree, container.cgroup),
         },
         channel.outer.stdout,
       );

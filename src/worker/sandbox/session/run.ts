@@ -41,6 +41,11 @@ export interface RunDeps {
   readonly onSettled: (nonce: string, isSlotLost: boolean) => void;
   /** It was cancelled, and the runner has not ended it; it is settled as cancelled next. */
   readonly onOverdue: () => void;
+  /**
+   * The runner says that the run has failed. Whether the sandbox is lost for what it failed of: the runner cannot know
+   * that a process was killed from outside, and which one was is chance.
+   */
+  readonly onFailed: () => Promise<boolean>;
 }
 
 export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uint8Array): ActiveRun {
@@ -52,6 +57,7 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
   const fetches = createRunFetches({ nonce, fetch: request.fetch, writer, onError: deps.onError });
   let hasStarted = false;
   let isSettled = false;
+  let hasFailed = false;
   let overdue: NodeJS.Timeout | undefined;
   let waited: 'not' | 'waiting' | 'over' = 'not';
   let waitTimer: NodeJS.Timeout | undefined;
@@ -84,6 +90,10 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
   };
   const settle = (end: RunEnd, isSlotLost = false): void => {
     if (close(isSlotLost)) resolve(end);
+  };
+  const fail = async (end: RunEnd, isSlotLost?: boolean): Promise<void> => {
+    hasFailed = true;
+    if (!(await deps.onFailed())) settle(end, isSlotLost);
   };
   const cancel = (): void => {
     if (!hasStarted) {
@@ -121,6 +131,7 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
     handle(header, payload) {
       // Nobody but a guesser of nonces gets here.
       if (!hasStarted) throw new ProtocolError('a run is spoken of before it was sent');
+      if (hasFailed) throw new ProtocolError('a run is spoken of after it has failed');
       if ('fetch' in header) {
         fetches.handle(header, payload);
         return;
@@ -137,7 +148,7 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
           settle(parseOutput(payload, maxOutputBytes), header.slotReplaced);
           break;
         case 'failed':
-          settle(
+          void fail(
             { type: 'failed', failure: header.failure, detail: parseFailure(payload) },
             header.slotReplaced,
           );
