@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -8,6 +8,7 @@ import { migrate } from '../../src/core/db/migrate.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import { endOnSignals } from '../../test/support/end-on-signals.ts';
 import { createProcesses, type TestProcess, type TestProcesses } from '../../test/support/processes.ts';
+import { removeDirectory } from '../../test/support/remove-directory.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
 
 /** What runs through the whole benchmark: PostgreSQL with the flags of the embedded platform, and a redis-server. */
@@ -61,7 +62,7 @@ export async function startServices(options: ServicesOptions): Promise<Services>
     redis?.disconnect();
     await processes.killAll();
     await postgres?.stop();
-    await rm(directory, { recursive: true, force: true });
+    await removeDirectory(directory);
   };
   const stopOnce = (): Promise<void> => (stopped ??= stop());
   try {

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -7,6 +7,7 @@ import { ask, createDebianPostgres } from '../faults/harness/debian-postgres.ts'
 import { startCluster, type Cluster } from '../support/cluster.ts';
 import { runToEnd } from '../support/dev-platform.ts';
 import { cliCommand, createProcesses, PROJECT_ROOT } from '../support/processes.ts';
+import { removeDirectory } from '../support/remove-directory.ts';
 import { runCommand } from '../support/runbook.ts';
 import { startSink, type Sink } from '../support/sink.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -49,7 +50,7 @@ afterAll(async () => {
   await processes.killAll();
   for (const server of servers) await server.stop();
   await sink.close();
-  await rm(directory, { recursive: true, force: true });
+  await removeDirectory(directory);
 });
 
 /** What the manual tells to do under a heading, as it stands there. */

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -6,6 +6,7 @@ import { VERSION } from '../../src/core/version.ts';
 import { createEmptyDatabase } from '../support/database.ts';
 import { runToEnd, startDevPlatform, type CliResult, type DevPlatform } from '../support/dev-platform.ts';
 import { cliCommand, createProcesses, PROJECT_ROOT } from '../support/processes.ts';
+import { removeDirectory } from '../support/remove-directory.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const processes = createProcesses();
@@ -19,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await processes.killAll();
-  await rm(folder, { recursive: true, force: true });
+  await removeDirectory(folder);
 });
 
 const cli = (...args: readonly string[]): Promise<CliResult> => platform.cli(...args);

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,6 +14,7 @@ import { cliCommand, createProcesses, platformCommand } from '../support/process
 import { createApiClient } from '../support/platform.ts';
 import { processEnvironment } from '../support/process-environment.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
+import { removeDirectory } from '../support/remove-directory.ts';
 import { untilReady } from '../support/until-ready.ts';
 
 const DAY_MS = 86_400_000;
@@ -67,7 +68,7 @@ afterEach(() => processes.killAll());
 afterAll(async () => {
   await database?.stop();
   await redis?.stop();
-  await rm(directory, { recursive: true, force: true });
+  await removeDirectory(directory);
 });
 
 const environment = (): Readonly<Record<string, string>> => ({

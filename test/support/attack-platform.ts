@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -12,6 +12,7 @@ import { plantCanaries, type Canaries } from './canaries.ts';
 import { parseJsonLines } from './json-lines.ts';
 import { createApiClient, startPlatform, type ApiClient, type Reply, type TestPlatform } from './platform.ts';
 import { startQuietListener, type QuietListener } from './quiet-listener.ts';
+import { removeDirectory } from './remove-directory.ts';
 import { launchersOf, sandboxRemains } from './sandbox-remains.ts';
 import { startSink, type Sink, type SinkAnswer, type SinkEntry } from './sink.ts';
 
@@ -149,7 +150,7 @@ export async function startAttackPlatform(options: AttackPlatformOptions): Promi
       await Promise.all([sink.close(), listener.close(), canaries.remove()]);
       await admin.query(`drop owned by ${role.name}; drop role ${role.name}`);
       await admin.end();
-      await rm(directory, { recursive: true, force: true });
+      await removeDirectory(directory);
       return remains;
     },
   };

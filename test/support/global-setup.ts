@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -6,6 +6,7 @@ import type { TestProject } from 'vitest/node';
 import { startEmbeddedPostgres } from '../../src/cli/embedded/postgres.ts';
 import { migrate } from '../../src/core/db/migrate.ts';
 import { startRedisServer } from './redis-server.ts';
+import { removeDirectory } from './remove-directory.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -66,7 +67,7 @@ async function startServers(): Promise<Servers> {
     provided: { postgresAdminUrl: adminUrl, redisUrl: redis.url },
     async stop() {
       await Promise.all([postgres.stop(), redis.stop()]);
-      await rm(directory, { recursive: true, force: true });
+      await removeDirectory(directory);
     },
   };
 }

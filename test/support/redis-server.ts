@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { IssuedCertificate } from '../../src/worker/sandbox/kubernetes/x509.ts';
 import { freePort } from './free-port.ts';
+import { removeDirectory } from './remove-directory.ts';
 
 export interface RedisServer {
   readonly url: string;
@@ -66,7 +67,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     child.kill(signal);
     await exited;
-    await rm(directory, { recursive: true, force: true });
+    await removeDirectory(directory);
   };
   const url = options.tls === undefined ? `redis://127.0.0.1:${port}` : `rediss://localhost:${port}`;
   const trust = options.tls === undefined ? {} : { tls: { ca: options.tls.authority } };

@@ -11,7 +11,7 @@ export interface Ledger {
   timesOf(idempotencyKey: string): readonly number[];
   /** All keys that were seen. */
   keys(): IterableIterator<string>;
-  /** How long requests whose path matches wait for their answer, until the next call. */
+  /** How long requests that come from now on, and whose path matches, wait for their answer, until the next call. */
   delay(path: RegExp | undefined, ms: number): void;
   /** Requests that wait for their answer now, by path. */
   pending(path: RegExp): number;
@@ -32,10 +32,11 @@ export async function startLedger(host = '127.0.0.1'): Promise<Ledger> {
     else seen.push(Date.now());
     const entry = { path: request.url ?? '', port: request.socket.remotePort ?? 0 };
     pending.add(entry);
+    // Decided with `pending`: who sees the request there may say at once that later ones are not to wait.
+    const ms = slow.path?.test(entry.path) === true ? slow.ms : 0;
     response.on('close', () => pending.delete(entry));
     request.resume();
     request.on('end', () => {
-      const ms = slow.path?.test(entry.path) === true ? slow.ms : 0;
       void delay(ms, undefined, { ref: false }).then(() => {
         response.writeHead(200, { 'content-type': 'application/json' }).end('{"ok":true}');
       });

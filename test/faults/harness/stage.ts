@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -13,6 +13,7 @@ import {
   type TestProcesses,
 } from '../../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../../support/redis-server.ts';
+import { removeDirectory } from '../../support/remove-directory.ts';
 import { SECRET } from '../../support/signatures.ts';
 import { untilReady } from '../../support/until-ready.ts';
 import { startEmbeddedServer, wireUp, type StagePostgres, type StartDatabase } from './database-server.ts';
@@ -99,10 +100,7 @@ export async function startStage(options: StageOptions = {}): Promise<Stage> {
   const processes = createProcesses();
   const directory = await mkdtemp(join(tmpdir(), 'millrace-faults-'));
   await chmod(directory, 0o711); // the database's user has to get through
-  const toClose: (() => Promise<unknown>)[] = [
-    () => rm(directory, { recursive: true, force: true }),
-    () => processes.killAll(),
-  ];
+  const toClose: (() => Promise<unknown>)[] = [() => removeDirectory(directory), () => processes.killAll()];
   const close = async (): Promise<void> => {
     for (const one of toClose.splice(0).toReversed()) await one();
   };

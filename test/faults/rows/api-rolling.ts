@@ -164,6 +164,9 @@ async function replaceWorker(
   await waitFor(() => stage.ledger.timesOf(key).length > 1, {
     timeoutMs: 20_000,
     what: 'a released execution to be resumed',
+  }).catch(async (cause: unknown) => {
+    const standing = JSON.stringify(await standingOf(stage, id));
+    throw new Error(`execution ${id} was not resumed: ${standing}`, { cause });
   });
   assert.deepEqual(callsOf(stage, id, ['long']), [2]);
   assert.equal((await standingOf(stage, id)).lost_leases, 0, 'the lease was lost instead of released');
