@@ -13,7 +13,8 @@ import { describeWalls } from './parts/walls.ts';
 const cluster = inject('cluster');
 const report = createReport();
 const isShort = process.env['MILLRACE_CLUSTER_SHORT'] === '1';
-const part = { cluster, report, kubectl: createKubectl(cluster.access), isShort };
+const isAll = cluster.isKit && process.env['MILLRACE_CLUSTER_ALL'] === '1';
+const part = { cluster, report, kubectl: createKubectl(cluster.access), isShort, isAll };
 if (isShort)
   process.stderr.write('test:cluster: a short run, without what takes minutes (--help says what)\n');
 

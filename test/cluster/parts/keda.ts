@@ -93,9 +93,8 @@ function decisionOf({ status }: Autoscaler): Decision | undefined {
 }
 
 /** Component keda on staging, with KEDA itself. Building it takes ten minutes, the first time. */
-export function describeKeda({ cluster, kubectl, report }: Part): void {
-  const isWanted = process.env['MILLRACE_CLUSTER_ALL'] === '1';
-  describe.runIf(cluster.isKit && isWanted)('the workers of staging, with KEDA', () => {
+export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
+  describe.runIf(isAll)('the workers of staging, with KEDA', () => {
     let gate: Gate;
     let staging: Staging;
     let hook: string;

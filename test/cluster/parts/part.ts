@@ -9,4 +9,6 @@ export interface Part {
   readonly report: Report;
   /** What takes minutes is left out (`npm run test:cluster -- --short`). */
   readonly isShort: boolean;
+  /** What has to be built for a quarter of an hour is tested, too, where the cluster is the kit's (`-- --all`). */
+  readonly isAll: boolean;
 }

@@ -31,8 +31,7 @@ interface Owned extends KubernetesObject {
 
 /** Development with the components for secrets, and with the controllers that they are for. */
 export function describeSecrets(part: Part): void {
-  const isWanted = process.env['MILLRACE_CLUSTER_ALL'] === '1';
-  describe.runIf(part.cluster.isKit && isWanted)('development, whose Secret a controller makes', () => {
+  describe.runIf(part.isAll)('development, whose Secret a controller makes', () => {
     describeSealedSecrets(part);
     describeExternalSecrets(part);
   });
