@@ -72,6 +72,12 @@ export const failureDetailSchema = z.object({
 });
 export type FailureDetail = z.infer<typeof failureDetailSchema>;
 
+/**
+ * `name` of a `code_error` whose run ended with its process. The runner sees no more of it than its status: who killed it
+ * from outside of the sandbox is for the worker to find out.
+ */
+export const PROCESS_ENDED = 'ProcessEnded';
+
 /** From the runner. */
 export const runnerHeaderSchema = z.discriminatedUnion('type', [
   /** The first frame of all. */

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PROCESS_ENDED } from '../../core/sandbox/protocol.ts';
 import { startTestRunner, type TestRunner } from './runner.fixture.ts';
 
 let runner: TestRunner;
@@ -169,7 +170,7 @@ describe('a step that fails', () => {
     const neighbour = runner.run(step('import time; time.sleep(0.3); return "here"'));
     expect(await runner.run(step(body))).toMatchObject({
       failure: 'code_error',
-      detail: { message: expect.stringMatching(message) },
+      detail: { name: PROCESS_ENDED, message: expect.stringMatching(message) },
     });
     expect(await neighbour).toMatchObject({ type: 'result', output: 'here' });
   });

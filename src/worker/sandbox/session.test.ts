@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { PROCESS_ENDED } from '../../core/sandbox/protocol.ts';
 import { terminalError } from '../../core/step-error.ts';
 import {
   createFakeSandbox,
@@ -278,22 +279,50 @@ test('a run whose program is still on its way ends at once, and its slot counts 
   session.close();
 });
 
-test.each([1, 2])('a failure at the memory limit loses the sandbox and all %i runs in it', async (runs) => {
-  const sandbox = createFakeSandbox({ onRun: () => undefined });
-  const session = await openSession(sandbox);
-  const lost = Promise.allSettled(Array.from({ length: runs }, () => session.run(fakeRequest())));
-  await vi.waitFor(() => expect(sandbox.received.filter(({ type }) => type === 'run')).toHaveLength(runs));
-  sandbox.isOutOfMemory = true;
-  const run = sandbox.received.find(({ type }) => type === 'run') as { readonly nonce: string };
-  sendFailed(sandbox.runner, run.nonce, 'code_error', true);
-  for (const result of await lost) {
-    expect(result).toMatchObject({
-      status: 'rejected',
-      reason: { exit: { reason: 'out_of_memory' }, wasAlone: runs === 1 },
+test.each([1, 2])(
+  'a process killed at the memory limit takes the sandbox and all %i runs along',
+  async (runs) => {
+    const sandbox = createFakeSandbox({ onRun: () => undefined });
+    const session = await openSession(sandbox);
+    const lost = Promise.allSettled(Array.from({ length: runs }, () => session.run(fakeRequest())));
+    await vi.waitFor(() => expect(sandbox.received.filter(({ type }) => type === 'run')).toHaveLength(runs));
+    sandbox.isOutOfMemory = true;
+    const run = sandbox.received.find(({ type }) => type === 'run') as { readonly nonce: string };
+    const detail = JSON.stringify({
+      name: PROCESS_ENDED,
+      message: 'the code ended its process (signal SIGKILL)',
     });
+    sandbox.runner.send(
+      { type: 'failed', nonce: run.nonce, failure: 'code_error', slotReplaced: true },
+      detail,
+    );
+    for (const result of await lost) {
+      expect(result).toMatchObject({
+        status: 'rejected',
+        reason: { exit: { reason: 'out_of_memory' }, wasAlone: runs === 1 },
+      });
+    }
+    expect(sandbox.isKilled()).toBe(true);
+    expect(await session.lost).toMatchObject({ cause: 'out_of_memory' });
+  },
+);
+
+test('a process that ended by itself, or another failure after a killed one, is the run’s alone', async () => {
+  for (const [isOutOfMemory, name] of [
+    [false, PROCESS_ENDED],
+    [true, 'ValueError'],
+  ] as const) {
+    const detail = { name, message: 'it failed' };
+    const session = await openSession(
+      createFakeSandbox({
+        onRun: (run, runner) =>
+          runner.send({ type: 'failed', nonce: run.nonce, failure: 'code_error' }, JSON.stringify(detail)),
+      }),
+    );
+    (session.sandbox as FakeSandbox).isOutOfMemory = isOutOfMemory;
+    expect(await session.run(fakeRequest())).toEqual({ type: 'failed', failure: 'code_error', detail });
+    session.close();
   }
-  expect(sandbox.isKilled()).toBe(true);
-  expect(await session.lost).toMatchObject({ cause: 'out_of_memory' });
 });
 
 test('runs are lost with their sandbox, and each learns whether it was alone', async () => {

@@ -189,7 +189,7 @@ export async function openSession(sandbox: Sandbox, options: SessionOptions = {}
             if (isSlotLost) slotsLost++;
           },
           onOverdue: () => unresponsive('the runner did not end a cancelled run in time'),
-          onFailed: loseForMemory,
+          onProcessEnded: loseForMemory,
         },
         request,
         payload,

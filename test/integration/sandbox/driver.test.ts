@@ -173,6 +173,22 @@ describe.runIf(canIsolate)('the gvisor driver', () => {
     expect(await sandbox.exited).toMatchObject({ reason: 'out_of_memory' });
   });
 
+  it('tells that memory was used up, also when a child alone died of it', async () => {
+    const { sandbox, tell } = await start('python', { ...LIMITS, memoryBytes: 128 * MEGABYTE });
+    await tell('import os');
+    expect(await sandbox.ranOutOfMemory?.()).toBe(false);
+    const status = await tell(
+      `kept = []\npid = os.fork()\nwhile pid == 0: kept.append(bytearray(os.urandom(1024) * ${MEGABYTE / 256}))\nresult = os.waitpid(pid, 0)[1]`,
+    ).catch(() => undefined);
+    // Control groups of version 2 end all of it, and there is nothing to ask any more.
+    if (status !== undefined) {
+      expect(status).toBe(9);
+      expect(await sandbox.ranOutOfMemory?.()).toBe(true);
+    }
+    sandbox.kill();
+    expect(await sandbox.exited).toMatchObject({ reason: 'out_of_memory' });
+  });
+
   it('tells that processes were used up', async () => {
     const { sandbox, leave } = await start('python', { ...LIMITS, pids: 64 });
     leave('import os\nwhile True:\n  try: os.fork()\n  except OSError: pass');

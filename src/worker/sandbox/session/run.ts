@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ProtocolError } from '../../../core/sandbox/frames.ts';
-import type { RunnerHeader } from '../../../core/sandbox/protocol.ts';
+import { PROCESS_ENDED, type FailureDetail, type RunnerHeader } from '../../../core/sandbox/protocol.ts';
 import type { RunEnd, RunRequest } from '../types.ts';
 import { createRunFetches, type FetchHeader } from './fetches.ts';
 import { createRunLog } from './logs.ts';
@@ -15,8 +15,8 @@ const FORCE_MS = 1000;
 /** A slot is there much sooner; a runner that does not say so has the time counted from then on. */
 const MAX_WAIT_MS = 10_000;
 
-type RunFrame = 'waiting' | 'started' | 'log' | 'result' | 'failed';
-export type RunHeader = FetchHeader | Extract<RunnerHeader, { readonly type: RunFrame }>;
+type Of<T extends RunnerHeader['type']> = Extract<RunnerHeader, { readonly type: T }>;
+export type RunHeader = FetchHeader | Of<'waiting' | 'started' | 'log' | 'result' | 'failed'>;
 
 /** A request to run something, until it is settled. */
 export interface ActiveRun {
@@ -41,11 +41,8 @@ export interface RunDeps {
   readonly onSettled: (nonce: string, isSlotLost: boolean) => void;
   /** It was cancelled, and the runner has not ended it; it is settled as cancelled next. */
   readonly onOverdue: () => void;
-  /**
-   * The runner says that the run has failed. Whether the sandbox is lost for what it failed of: the runner cannot know
-   * that a process was killed from outside, and which one was is chance.
-   */
-  readonly onFailed: () => Promise<boolean>;
+  /** The run has ended with its process. Whether the sandbox is lost for what ended that; the run is rejected then. */
+  readonly onProcessEnded: () => Promise<boolean>;
 }
 
 export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uint8Array): ActiveRun {
@@ -91,9 +88,10 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
   const settle = (end: RunEnd, isSlotLost = false): void => {
     if (close(isSlotLost)) resolve(end);
   };
-  const fail = async (end: RunEnd, isSlotLost?: boolean): Promise<void> => {
+  const fail = async (header: Of<'failed'>, detail: FailureDetail): Promise<void> => {
     hasFailed = true;
-    if (!(await deps.onFailed())) settle(end, isSlotLost);
+    if (detail.name === PROCESS_ENDED && (await deps.onProcessEnded())) return;
+    settle({ type: 'failed', failure: header.failure, detail }, header.slotReplaced);
   };
   const cancel = (): void => {
     if (!hasStarted) {
@@ -148,10 +146,7 @@ export function createActiveRun(deps: RunDeps, request: RunRequest, payload: Uin
           settle(parseOutput(payload, maxOutputBytes), header.slotReplaced);
           break;
         case 'failed':
-          void fail(
-            { type: 'failed', failure: header.failure, detail: parseFailure(payload) },
-            header.slotReplaced,
-          );
+          void fail(header, parseFailure(payload));
           break;
         default:
           header satisfies never;
