@@ -33,17 +33,22 @@ beforeEach(async () => {
   cluster.put(`/api/v1/namespaces/${RUNNERS}/configmaps/runner-gateway`, {});
 });
 
+/** What makes a worker known to the others. */
+function putEndpoint(worker: string, port: number): void {
+  cluster.put(`/apis/discovery.k8s.io/v1/namespaces/millrace/endpointslices/gateway-${worker}`, {
+    metadata: { labels: { 'kubernetes.io/service-name': 'gateway' } },
+    ports: [{ name: 'gateway', port }],
+    endpoints: [{ addresses: ['127.0.0.1'], conditions: { ready: true }, targetRef: { name: worker } }],
+  });
+}
+
 async function startWorker(name: string) {
   const port = await freePort();
   const service = '/api/v1/namespaces/millrace/services/gateway';
   if (!cluster.objects.has(service)) {
     cluster.put(service, { spec: { clusterIP: '127.0.0.1', ports: [{ name: 'gateway', port }] } });
   }
-  cluster.put(`/apis/discovery.k8s.io/v1/namespaces/millrace/endpointslices/gateway-${name}`, {
-    metadata: { labels: { 'kubernetes.io/service-name': 'gateway' } },
-    ports: [{ name: 'gateway', port }],
-    endpoints: [{ addresses: ['127.0.0.1'], conditions: { ready: true }, targetRef: { name } }],
-  });
+  putEndpoint(name, port);
   const driver = await openKubernetesDriver({
     apiHost: cluster.host,
     apiPort: cluster.port,
@@ -249,8 +254,10 @@ test('the end of the connection ends the pod, and with it what ran there', async
 
 test.each([
   ['nobody', {}],
-  ['a worker', { 'millrace.dev/claimed-by': 'worker-a' }],
+  ['a worker', { 'millrace.dev/claimed-by': 'worker-b' }],
 ])('a pod that was used is deleted when its containers start again, marked by %s', async (_, labels) => {
+  // The worker that marked it is there: otherwise the pod is an orphan, and is swept before it can say anything.
+  putEndpoint('worker-b', await freePort());
   await startWorker('worker-a');
   const token = cluster.putRunner(RUNNERS, 'runner-1');
   Object.assign(cluster.objects.get(`${PODS}/runner-1`)!.metadata.labels!, labels);
