@@ -187,7 +187,8 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         // Small ones would still find room beside those that occupy the workers; so many of them do not.
         await send(waiting, waiting < 100 ? LOAD : '');
         const sentAt = performance.now();
-        expect((await counts())['queued']).toBeGreaterThan(waiting / 2);
+        const { queued = 0 } = await counts();
+        expect(queued).toBeGreaterThan(waiting / 2);
 
         const up = await decided('more than two workers', ({ replicas }) => replicas > 2);
         const upAfterMs = performance.now() - sentAt;
@@ -199,10 +200,11 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
           intervalMs: 1000,
           what: 'a third worker',
         });
-        await waitFor(async () => (await counts())['queued'] === 0, {
+        // Not all of it: large ones fill its hands, too.
+        await waitFor(async () => ((await counts())['queued'] ?? 0) < queued, {
           timeoutMs: 60_000,
           intervalMs: 1000,
-          what: 'the third worker to take what waits',
+          what: 'the third worker to take some of what waits',
         });
 
         gate.open();
