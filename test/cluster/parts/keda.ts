@@ -173,19 +173,19 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
     });
 
     it.each([
-      // Below the 100 a worker that the length is to have.
-      ['how long executions wait', AGE, 80],
+      // Below the 100 a worker that the length is to have. Small ones, being so few, would find room in the two workers;
+      // large ones fill the hands of the third, too.
+      ['how long executions wait', AGE, { waiting: 80, load: LOAD, isTakenWhole: false }],
       // Their age would ask for as many three quarters of a minute later.
-      ['how many executions wait', DEPTH, 900],
+      ['how many executions wait', DEPTH, { waiting: 900, load: '', isTakenWhole: true }],
     ] as const)(
       'become more by %s while their processors have time, and less afterwards',
       { timeout: 400_000 },
-      async (what, metric, waiting) => {
+      async (what, metric, { waiting, load, isTakenWhole }) => {
         await decided('idle workers', ({ replicas, cpu }) => replicas === 2 && cpu < CPU_TARGET / 2);
         gate.shut();
         await occupyWorkers();
-        // Small ones would still find room beside those that occupy the workers; so many of them do not.
-        await send(waiting, waiting < 100 ? LOAD : '');
+        await send(waiting, load);
         const sentAt = performance.now();
         const { queued = 0 } = await counts();
         expect(queued).toBeGreaterThan(waiting / 2);
@@ -200,11 +200,11 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
           intervalMs: 1000,
           what: 'a third worker',
         });
-        // Not all of it: large ones fill its hands, too.
-        await waitFor(async () => ((await counts())['queued'] ?? 0) < queued, {
+        const isTaken = (left = 0): boolean => (isTakenWhole ? left === 0 : left < queued);
+        await waitFor(async () => isTaken((await counts())['queued']), {
           timeoutMs: 60_000,
           intervalMs: 1000,
-          what: 'the third worker to take some of what waits',
+          what: 'the third worker to take what waits',
         });
 
         gate.open();
