@@ -1,6 +1,6 @@
-// `npm run soak [-- --minutes 60 --rate 150]`: an hour at about half load, and what grows meanwhile, as docs/soak.svg.
+// `npm run soak [-- --minutes 60 --rate 150 --chart <file>]`: an hour at about half load, and what grows meanwhile, as docs/soak.svg.
 import { readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { Client } from 'pg';
@@ -17,7 +17,7 @@ import { startServicesUntilSignal } from './platform/services.ts';
 import { drawLines, type Panel } from './soak-chart.ts';
 import { slopeOf } from './statistics.ts';
 
-const USAGE = 'Usage: npm run soak [-- --minutes <1-1440> --rate <webhooks/s>]';
+const USAGE = 'Usage: npm run soak [-- --minutes <1-1440> --rate <webhooks/s> --chart <file>]';
 const CHART = join(PROJECT_ROOT, 'docs', 'soak.svg');
 const STEPS = 3;
 const SAMPLES = 120;
@@ -35,20 +35,30 @@ interface Sample {
   readonly bytesPerExecution: number;
 }
 
-function parseSettings(): { readonly minutes: number; readonly rate: number } {
+interface Settings {
+  readonly minutes: number;
+  readonly rate: number;
+  readonly chart: string;
+}
+
+function parseSettings(): Settings {
   const { values } = parseArgs({
-    options: { minutes: { type: 'string', default: '60' }, rate: { type: 'string', default: '150' } },
+    options: {
+      minutes: { type: 'string', default: '60' },
+      rate: { type: 'string', default: '150' },
+      chart: { type: 'string', default: CHART },
+    },
   });
   const minutes = Number(values.minutes);
   const rate = Number(values.rate);
   const isRight = (value: number, max: number): boolean =>
     Number.isInteger(value) && value >= 1 && value <= max;
   if (!isRight(minutes, 1440) || !isRight(rate, 10_000)) throw new Error(USAGE);
-  return { minutes, rate };
+  return { minutes, rate, chart: resolve(values.chart) };
 }
 
 async function main(): Promise<number> {
-  const { minutes, rate } = parseSettings();
+  const { minutes, rate, chart } = parseSettings();
   await build();
   const machine = await describeMachine();
   const { services } = await startServicesUntilSignal({ traceStatements: false });
@@ -86,8 +96,8 @@ async function main(): Promise<number> {
     );
     const slopes = reportSlopes(samples);
     const title = `${minutes} min at ${rate} webhooks/s of ${STEPS} http steps; ${machine.cores} cores of ${machine.cpu}, commit ${machine.commit}`;
-    await writeFile(CHART, drawLines(title, panelsOf(samples)));
-    process.stdout.write('docs/soak.svg is written\n');
+    await writeFile(chart, drawLines(title, panelsOf(samples)));
+    process.stdout.write(`${chart} is written\n`);
     return slopes.every((slope) => slope < MAX_SLOPE_MB_PER_HOUR) ? 0 : 1;
   } finally {
     await services.stop();

@@ -1,4 +1,5 @@
 import { DEPTH_FIGURES } from './depth-targets.ts';
+import { FAIRNESS_FIGURES } from './fairness-targets.ts';
 import type { Figure } from './figure.ts';
 import { SANDBOX_FIGURES } from './sandbox-targets.ts';
 import { TELEMETRY_FIGURES } from './telemetry-targets.ts';
@@ -126,6 +127,7 @@ export const FIGURES = {
   firstStartMs: { title: '`npm start` in a new folder until ready (makes the database)', unit: 'ms' },
   secondStartMs: { title: '`npm start` in the same folder again', unit: 'ms' },
   ...SANDBOX_FIGURES,
+  ...FAIRNESS_FIGURES,
   ...DEPTH_FIGURES,
   ...TELEMETRY_FIGURES,
   othersPercent: { title: 'this machine: what others used of it before each round', unit: '%' },

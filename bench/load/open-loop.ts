@@ -18,6 +18,7 @@ const headersOf = createHeaders();
 const failures: Record<string, number> = {};
 const pool = new Pool(origin, { connections: order.connections, pipelining: 1 });
 let next = 0;
+let refused = 0;
 
 async function send(): Promise<void> {
   const signed = bodies[next++ % bodies.length]!; // the pool is not empty
@@ -29,7 +30,8 @@ async function send(): Promise<void> {
       body: signed.body,
     });
     await body.dump();
-    if (statusCode !== order.expectedStatus) failures[statusCode] = (failures[statusCode] ?? 0) + 1;
+    if (statusCode === order.refusalStatus) refused++;
+    else if (statusCode !== order.expectedStatus) failures[statusCode] = (failures[statusCode] ?? 0) + 1;
   } catch (raw) {
     const reason = raw instanceof Error ? raw.message : String(raw);
     failures[reason] = (failures[reason] ?? 0) + 1;
@@ -72,6 +74,7 @@ await pool.close();
 const output: OpenLoopResult = {
   sent: measured.length,
   sentInAll: warmUp.length + measured.length,
+  refused,
   failures,
   startedAtMs,
   endedAtMs,

@@ -36,12 +36,16 @@ export interface OpenLoopOrder {
   /** `poisson`: as independent senders come; `even`: one after the other. */
   readonly arrivals: 'poisson' | 'even';
   readonly expectedStatus: number;
+  /** What a refusal looks like where refusals are wanted; without it each is a failure. */
+  readonly refusalStatus?: number;
 }
 
 /** Requests are sent when they are due, whatever became of those before; latency counts from when they were due. */
 export interface OpenLoopResult {
   readonly sent: number;
   readonly sentInAll: number;
+  /** Of all that were sent. */
+  readonly refused: number;
   readonly failures: Readonly<Record<string, number>>;
   readonly startedAtMs: number;
   readonly endedAtMs: number;

@@ -2,6 +2,7 @@ import { accept } from './accept.ts';
 import { depth, tenth } from './depth.ts';
 import { hostile } from '../hostile.ts';
 import { execute } from './execute.ts';
+import { fairness } from './fairness.ts';
 import { http, overhead } from './http.ts';
 import { latency } from './latency.ts';
 import { light } from './light.ts';
@@ -40,6 +41,7 @@ export const MEASURES: readonly Measure[] = [
 /** Run only when they are asked for by name. */
 export const ON_REQUEST: readonly Measure[] = [
   hostile,
+  fairness,
   depth,
   tenth,
   telemetryAccept,

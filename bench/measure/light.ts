@@ -1,8 +1,9 @@
 import { runOpenLoop } from '../load/run-load.ts';
-import { withInstallation, type Installation } from '../platform/installation.ts';
+import { withInstallation } from '../platform/installation.ts';
 import { quantile } from '../statistics.ts';
 import { untilDrained } from './backlog.ts';
 import { requireAllSucceeded, requireRows } from './checks.ts';
+import { storedDurations } from './durations.ts';
 import { startFigures, type Measure } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
@@ -35,9 +36,7 @@ export const light: Measure = {
         });
       const accepted = await send('accepted');
       await untilDrained(installation);
-      const stored = await storedDurations(installation, accepted.startedAtMs, accepted.endedAtMs);
-      if (stored.length !== accepted.sent)
-        throw new Error(`${accepted.sent} webhooks were sent, ${stored.length} durations are stored`);
+      const stored = await storedDurations(installation, urls.accepted, accepted);
       const finished = stored.map((row) => row.finished_ms);
       const result = await send('result');
       await requireRows(installation, accepted.sentInAll + result.sentInAll);
@@ -55,19 +54,3 @@ export const light: Measure = {
       };
     }),
 };
-
-/** From the commit's transaction of each delivery to the claim and the end of its execution, by the database's clock. */
-async function storedDurations(
-  { db }: Installation,
-  fromMs: number,
-  toMs: number,
-): Promise<readonly { readonly claimed_ms: number; readonly finished_ms: number }[]> {
-  const { rows } = await db.query<{ claimed_ms: number; finished_ms: number }>(
-    `select extract(epoch from e.started_at - d.received_at)::float8 * 1000 as claimed_ms,
-       extract(epoch from e.finished_at - d.received_at)::float8 * 1000 as finished_ms
-     from execution e join delivery d on d.id = e.delivery_id
-     where d.received_at between to_timestamp($1 / 1000.0) and to_timestamp($2 / 1000.0)`,
-    [fromMs, toMs],
-  );
-  return rows;
-}

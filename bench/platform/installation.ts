@@ -121,11 +121,7 @@ async function start(
 
   const api = await startOne('api');
   const client = createApiClient(`http://127.0.0.1:${api.port}`, apiKey);
-  const reply = await client.call('PUT', `/api/v1/credentials/${CREDENTIAL}`, {
-    type: 'secret',
-    data: { value: secret },
-  });
-  if (reply.status >= 300) throw new Error(`the credential was refused: ${reply.status} ${reply.text}`);
+  await putSecret(client, secret);
   let worker: { readonly child: TestProcess; readonly port: number } | undefined;
   return {
     client,
@@ -157,6 +153,15 @@ async function start(
       return sampleOf(await response.text(), name, labels);
     },
   };
+}
+
+/** Gives a tenant the credential that its webhooks are signed with. */
+export async function putSecret(client: ApiClient, secret: string): Promise<void> {
+  const reply = await client.call('PUT', `/api/v1/credentials/${CREDENTIAL}`, {
+    type: 'secret',
+    data: { value: secret },
+  });
+  if (reply.status >= 300) throw new Error(`the credential was refused: ${reply.status} ${reply.text}`);
 }
 
 /** The sum of all samples with these labels, in the text format of Prometheus. */

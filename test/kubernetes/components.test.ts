@@ -97,6 +97,7 @@ spec:
     const rendered = await everything;
     expect(rendered.of('Ingress')).toEqual([]);
     const { metadata, spec } = rendered.one('Gateway');
+    expect(metadata.annotations).toEqual({ 'cert-manager.io/cluster-issuer': 'letsencrypt-staging' });
     const routes = rendered.of('HTTPRoute').map((route) => {
       const [parent] = route.spec.parentRefs;
       expect(parent!.name).toBe(metadata.name);

@@ -101,6 +101,14 @@ describe('instrumented libraries', () => {
     await redis.del(CANARY);
   });
 
+  test('put one command of a pipeline below the span that is current, and all on the way', async () => {
+    const spans = await recorded(async () => {
+      await redis.pipeline().set(CANARY, 1).incr(CANARY).incr(CANARY).exec();
+      expect(await redis.getdel(CANARY)).toBe('3');
+    });
+    expect(spans.map((span) => span.name)).toEqual(['set', 'getdel', 'root']);
+  });
+
   test('put requests of undici below the span that is current, without path and query', async () => {
     const egress = createEgressClient({ allowPrivate: parseAllowPrivate(`127.0.0.1:${sink.port}`) });
     const spans = await recorded((span) =>

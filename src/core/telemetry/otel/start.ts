@@ -3,11 +3,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DiagLogLevel, context, diag, trace } from '@opentelemetry/api';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { NodeSDK } from '@opentelemetry/sdk-node';
-import { BatchSpanProcessor, RandomIdGenerator, type SpanExporter } from '@opentelemetry/sdk-trace';
+import {
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  RandomIdGenerator,
+  type SpanExporter,
+} from '@opentelemetry/sdk-trace';
 import type { OtelEndpoint } from '../../config/tracing-keys.ts';
 import type { Tracing } from '../tracing.ts';
 import { createInstrumentations, instrumentLoaded } from './instrument.ts';
-import { createSampler } from './sampler.ts';
+import { instrumentFirstOfPipelines } from './pipelines.ts';
 import { createScrubber } from './scrub.ts';
 import { createTracing } from './spans.ts';
 
@@ -43,7 +49,8 @@ export async function startTracing(options: StartTracingOptions): Promise<Tracin
     }),
     // What is found out about a process may hold what is secret, such as its arguments.
     autoDetectResources: false,
-    sampler: createSampler(),
+    // Whether a trace is recorded is decided at our root, and each instrumentation requires a parent.
+    sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }),
     spanProcessors: [
       createScrubber(
         SCOPE,
@@ -63,7 +70,7 @@ export async function startTracing(options: StartTracingOptions): Promise<Tracin
     instrumentations: [...instrumentations],
   });
   sdk.start();
-  instrumentLoaded(instrumentations);
+  const leavePipelines = instrumentFirstOfPipelines(() => instrumentLoaded(instrumentations));
   return createTracing({
     tracer: trace.getTracer(SCOPE),
     sampleRate: options.sampleRate,
@@ -74,6 +81,7 @@ export async function startTracing(options: StartTracingOptions): Promise<Tracin
         sdk.shutdown().catch((error: unknown) => options.onProblem(String(error))),
         delay(STOP_PATIENCE_MS, undefined, { ref: false }),
       ]);
+      leavePipelines();
       for (const instrumentation of instrumentations) instrumentation.disable();
       trace.disable();
       context.disable();
