@@ -104,10 +104,13 @@ function describeBody(body: BodySpec<unknown>): JsonSchema {
   };
 }
 
-const describeReply = ({ description, schema, mediaType }: ReplySpec): JsonSchema => ({
+const describeReply = ({ description, schema, mediaType, orMediaType }: ReplySpec): JsonSchema => ({
   description,
   ...(schema !== undefined && {
-    content: { [mediaType ?? 'application/json']: { schema: jsonSchemaOf(schema) } },
+    content: {
+      [mediaType ?? 'application/json']: { schema: jsonSchemaOf(schema) },
+      ...(orMediaType !== undefined && { [orMediaType]: { schema: { type: 'string' } } }),
+    },
   }),
 });
 

@@ -48,6 +48,8 @@ export interface ReplySpec {
   readonly schema?: z.ZodType;
   /** Default `application/json`. */
   readonly mediaType?: string;
+  /** A form that `Accept` may ask for instead; its schema is text. */
+  readonly orMediaType?: string;
 }
 
 export interface BodySpec<Body> {

@@ -33,7 +33,7 @@ export const executionStreamOperations = (hub: LookHub): readonly Operation[] =>
     method: 'get',
     path: '/executions/{id}/logs',
     tag: 'executions',
-    summary: 'Read the log of an execution as JSON lines',
+    summary: 'Read the log of an execution as JSON lines, or as server-sent events',
     role: 'viewer',
     params: idParam,
     query: {
@@ -45,10 +45,15 @@ export const executionStreamOperations = (hub: LookHub): readonly Operation[] =>
       tail: wholeNumberParam(0, MAX_TAIL).optional().describe('Only this many of the last lines'),
       follow: booleanParam('Go on with new lines until the execution ends'),
     },
+    headers: {
+      'Last-Event-ID': '`end` when that was seen; else the stream begins anew',
+    },
     replies: {
       200: {
-        description: 'One JSON object a line, in order of time',
+        description:
+          'One JSON object a line, in order of time; or an event `log` with each, and an event `end` after the last',
         mediaType: 'application/x-ndjson',
+        orMediaType: 'text/event-stream',
         schema: z.object({
           time: z.iso.datetime(),
           level: z.enum(['debug', 'info', 'warn', 'error']),
@@ -59,11 +64,14 @@ export const executionStreamOperations = (hub: LookHub): readonly Operation[] =>
           truncated: z.literal(true).optional().describe('The line stands for others that were left out'),
         }),
       },
+      204: { description: 'The event `end` was seen: do not reconnect' },
     },
     errors: ['execution_not_found'],
-    handle: async (deps, { principal, params, query, signal }) => {
+    handle: async (deps, { principal, params, query, headers, signal }) => {
       const { tenantId } = principal;
       await requireStepIds(deps, tenantId, params.id);
+      // What an EventSource asks for when it connects again, which it does until it is told not to.
+      if (headers['last-event-id'] === LAST_EVENT) return { status: 204 };
       return {
         stream: (res) => streamLogs({ deps, hub, tenantId, executionId: params.id, signal }, query, res),
       };
@@ -119,6 +127,9 @@ interface Target {
   readonly signal: AbortSignal;
 }
 
+/** Sent every now and then, as proxies cut what is silent. */
+const HEARTBEAT = ': still here\n\n';
+
 /** Server-sent events (HTML standard, section 9.2). */
 const printEvent = (executionId: string, { id, change }: IdentifiedChange): string => {
   const data =
@@ -137,7 +148,7 @@ async function streamEvents(
   const follow = startFollowing(target);
   const stream = openStream(res, 'text/event-stream; charset=utf-8');
   const heartbeat = setInterval(() => {
-    if (!stream.isFull()) void stream.write(': still here\n\n');
+    if (!stream.isFull()) void stream.write(HEARTBEAT);
   }, HEARTBEAT_MS);
   let seen = from;
   try {
@@ -163,12 +174,47 @@ interface LogQuery {
   readonly follow: boolean;
 }
 
+/** How lines are written. */
+interface LogForm {
+  readonly contentType: string;
+  readonly print: (line: StepLogLine) => string;
+  readonly heartbeat?: string;
+  /** After the last line there will be. */
+  readonly end: string;
+}
+
+const LAST_EVENT = 'end';
+
+const LOG_FORMS = {
+  'application/x-ndjson': {
+    contentType: 'application/x-ndjson; charset=utf-8',
+    print: (line) => `${JSON.stringify(showLogLine(line))}\n`,
+    end: '',
+  },
+  'text/event-stream': {
+    contentType: 'text/event-stream; charset=utf-8',
+    print: (line) => `event: log\ndata: ${JSON.stringify(showLogLine(line))}\n\n`,
+    heartbeat: HEARTBEAT,
+    end: `id: ${LAST_EVENT}\nevent: end\ndata: {}\n\n`,
+  },
+} as const satisfies Readonly<Record<string, LogForm>>;
+
+/** JSON lines for everybody who does not say that events are wanted. */
+const logFormFor = ({ req }: Response): LogForm =>
+  LOG_FORMS[
+    req.accepts(Object.keys(LOG_FORMS)) === 'text/event-stream' ? 'text/event-stream' : 'application/x-ndjson'
+  ];
+
 async function streamLogs(target: Target, query: LogQuery, res: Response): Promise<void> {
   const { deps, tenantId, executionId } = target;
   const { tail } = query;
+  const form = logFormFor(res);
+  const printLines = (lines: readonly StepLogLine[]): string => lines.map(form.print).join('');
   const reader = createLogReader(executionId, query.step);
   const follow = query.follow ? startFollowing(target) : undefined;
-  const stream = openStream(res, 'application/x-ndjson; charset=utf-8');
+  const stream = openStream(res, form.contentType);
+  const { heartbeat } = form;
+  const timer = heartbeat && setInterval(() => stream.isFull() || void stream.write(heartbeat), HEARTBEAT_MS);
   try {
     if (tail === undefined) {
       let lines: readonly StepLogLine[];
@@ -189,14 +235,14 @@ async function streamLogs(target: Target, query: LogQuery, res: Response): Promi
       const hasEnded = standing === undefined || isTerminal(standing.state);
       return hasEnded && lines.length < LOG_PAGE ? 'done' : 'more';
     });
+    // A process that drains has more to tell, to whoever connects again.
+    if (!target.signal.aborted) await stream.write(form.end);
   } finally {
+    clearInterval(timer);
     follow?.cancel();
     res.end();
   }
 }
-
-const printLines = (lines: readonly StepLogLine[]): string =>
-  lines.map((line) => `${JSON.stringify(showLogLine(line))}\n`).join('');
 
 type OnLook = (standing: Standing | undefined, db: pg.PoolClient) => Promise<Verdict> | Verdict;
 type Verdict = 'more' | 'done';

@@ -149,18 +149,19 @@ describe('GET /executions/{id}/events', () => {
   });
 });
 
+const line = (seq: number, message: string, rest: Partial<StepLogLine> = {}): StepLogLine => ({
+  stepId: 'greet',
+  item: -1,
+  attempt: 1,
+  seq,
+  atMs: Date.UTC(2026, 0, 31) + seq,
+  level: 'info',
+  message,
+  truncated: false,
+  ...rest,
+});
+
 describe('GET /executions/{id}/logs', () => {
-  const line = (seq: number, message: string, rest: Partial<StepLogLine> = {}): StepLogLine => ({
-    stepId: 'greet',
-    item: -1,
-    attempt: 1,
-    seq,
-    atMs: Date.UTC(2026, 0, 31) + seq,
-    level: 'info',
-    message,
-    truncated: false,
-    ...rest,
-  });
   const linesOf = (text: string): { message: string }[] =>
     text
       .split('\n')
@@ -230,6 +231,30 @@ describe('GET /executions/{id}/logs', () => {
     await follow.ended;
     expect(messages(follow.text())).toEqual(['known', 'late', 'new', 'last']);
   });
+});
+
+test('the log comes as server-sent events where they are asked for, and says when it is over', async () => {
+  const id = await startHello(api.tenant, 'hello');
+  const lease = await work(api, id, { logs: [line(1, 'old')] });
+  const accept = { accept: 'text/event-stream' };
+  const follow = await stream(`/api/v1/executions/${id}/logs?follow=true`, accept);
+  expect(follow.headers.get('content-type')).toMatch(/^text\/event-stream/);
+  await waitFor(() => follow.text() !== '');
+  await work(
+    api,
+    id,
+    { logs: [line(2, 'a\nbreak')], leaving: { to: 'succeeded', outputJson: 'null' } },
+    lease,
+  );
+  await follow.ended;
+  const events = parse(follow.text());
+  expect(events.map(({ event }) => event)).toEqual(['log', 'log', 'end']);
+  expect(JSON.parse(events[1]!.data)).toMatchObject({ level: 'info', step: 'greet', message: 'a\nbreak' });
+  const again = await stream(`/api/v1/executions/${id}/logs?follow=true`, {
+    ...accept,
+    'last-event-id': events.at(-1)!.id!,
+  });
+  expect(again.status).toBe(204);
 });
 
 test('streams end when the process drains', async () => {
