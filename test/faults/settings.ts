@@ -14,6 +14,7 @@ export interface Settings {
 export const USAGE = `Usage: npm run faults [-- --only <ids> --minutes <1-1440> --seed <number> | --mutants]
 Without --minutes each row runs once, in order; a run of all of them writes the table of docs/guarantees.md.
 With --minutes rows are picked by chance until the time is over or one fails; --seed repeats the picks of an earlier run.
+With FAULTS_LENGTH=long, rows whose specification takes many minutes take them.
 With --mutants protections are taken out of the built platform one by one, and the row of each has to fail.`;
 
 /** The command line is wrong; the message says how, and nothing when only help was asked for. */

@@ -7,20 +7,23 @@ import { startLoad, toSpan, type Sent } from '../harness/load.ts';
 import type { FaultGroup, Scene } from '../harness/row.ts';
 import type { Stage, Target } from '../harness/stage.ts';
 import { newTenant } from '../harness/tenant.ts';
+import { byLength } from '../length.ts';
 
 /** Of each tenant of this stage; what is above is refused. */
 const TENANT_QUOTA = 300;
 const SPIKE_PER_SECOND = 2000;
-const SPIKE_MS = 4000;
+const SPIKE_MS = byLength(4000, 60_000);
 const NOISE_MS = 6000;
 /** Executions that wait for a service that does not answer for so long. */
-const SLOW = 300;
-const SLOW_MS = 12_000;
-const BACKLOG = 4000;
+const SLOW = byLength(300, 1000);
+const SLOW_MS = byLength(12_000, 30_000);
+const BACKLOG = byLength(4000, 100_000);
+/** Each of three steps, by two workers that share the machine with everything else; slow ones, so that nothing hangs on it. */
+const WORKED_OFF_PER_SECOND = 60;
 /** What every process of a stage may open. */
 const CONNECTIONS_EACH = 10;
 
-/** More load than there is room for: FAULTS' "Load and soak", in short. `bench/soak.ts` has the long one. */
+/** More load than there is room for: FAULTS' "Load and soak", in short; in full with `FAULTS_LENGTH=long`. */
 export const loadGroup: FaultGroup = {
   name: 'Load',
   stage: { workers: 1, env: { RATE_LIMIT_PER_TENANT: String(TENANT_QUOTA) } },
@@ -32,6 +35,7 @@ export const loadGroup: FaultGroup = {
       during: 'refusals are 429 or 503 with an integer Retry-After',
       after: 'nothing that was refused has a row; the rest runs',
       closedBy: 'limits are looked at before the body is read, and only a commit is answered with 202',
+      timeoutMs: 180_000 + 3 * SPIKE_MS,
       run: spike,
     },
     {
@@ -50,6 +54,7 @@ export const loadGroup: FaultGroup = {
       after: 'the slow ones succeed',
       closedBy: 'an execution that only waits for an answer gives its slot to others',
       perSecond: 20,
+      timeoutMs: 180_000 + 2 * SLOW_MS,
       run: slowService,
     },
     {
@@ -59,7 +64,7 @@ export const loadGroup: FaultGroup = {
       after: 'the oldest waiting one gets younger all the time, and the backlog is worked off',
       closedBy: 'bounded pools; each worker claims what it has slots for',
       perSecond: 20,
-      timeoutMs: 240_000,
+      timeoutMs: 240_000 + (BACKLOG / TENANT_QUOTA + BACKLOG / WORKED_OFF_PER_SECOND) * 1000,
       run: coldRestart,
     },
   ],
@@ -184,7 +189,11 @@ async function coldRestart({ stage, target, extra }: Scene): Promise<readonly st
       if (oldest_ms !== null) oldest.push(oldest_ms);
       return waiting < 20;
     },
-    { timeoutMs: 120_000, intervalMs: 500, what: 'the backlog to be worked off' },
+    {
+      timeoutMs: 60_000 + (BACKLOG / WORKED_OFF_PER_SECOND) * 1000,
+      intervalMs: 500,
+      what: 'the backlog to be worked off',
+    },
   );
   assert.ok(most <= 3 * CONNECTIONS_EACH, `${most} connections were open`);
   // Every look finds the oldest no older than the look before, but for one that had to run again.
@@ -219,6 +228,6 @@ async function allSucceeded(sql: pg.Pool, sent: readonly Sent[]): Promise<void> 
       );
       return rows[0]?.count === sent.length;
     },
-    { timeoutMs: 90_000, intervalMs: 250, what: `${sent.length} executions to succeed` },
+    { timeoutMs: 90_000 + SPIKE_MS, intervalMs: 250, what: `${sent.length} executions to succeed` },
   );
 }
