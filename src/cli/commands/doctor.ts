@@ -1,8 +1,9 @@
 import { worstOf, type Finding, type Verdict } from '../../core/health/finding.ts';
 import type { ExitCode } from '../cli-error.ts';
 import { EXIT } from '../cli-error.ts';
+import { askWithKubectl, currentNamespace } from '../doctor/cluster.ts';
 import { examineInstallation, type Plan } from '../doctor/installation.ts';
-import { askWithKubectl, currentNamespace, examineCluster } from '../doctor/kubernetes.ts';
+import { examineCluster } from '../doctor/kubernetes.ts';
 import { printable } from '../printable.ts';
 import { makeShow, type GlobalOptions, type Io } from '../session.ts';
 

@@ -1,7 +1,12 @@
-import type { Ask } from './kubernetes.ts';
+import type { Ask } from './cluster.ts';
 
 export const NAMESPACE = 'millrace-staging';
 export const SECRET_KEYS = ['database-url', 'encryption-key'];
+
+export const RUNNERS = 'millrace-runners-staging';
+export const POOL = `/apis/apps/v1/namespaces/${RUNNERS}/deployments/runner-warm-pool`;
+export const RUNNER_PODS = `/api/v1/namespaces/${RUNNERS}/pods`;
+export const RUNNER_EVENTS = `/api/v1/namespaces/${RUNNERS}/events`;
 
 export const podSpec = {
   volumes: [
@@ -17,7 +22,10 @@ export const podSpec = {
     {
       name: 'api',
       env: [
-        { name: 'A', valueFrom: { configMapKeyRef: { name: 'x', key: 'a' } } },
+        {
+          name: 'RUNNER_NAMESPACE',
+          valueFrom: { configMapKeyRef: { name: 'config', key: 'runner-namespace' } },
+        },
         {
           name: 'B',
           valueFrom: {
@@ -55,6 +63,22 @@ export const WELL: Readonly<Record<string, unknown>> = {
     data: Object.fromEntries(SECRET_KEYS.map((key) => [key, 'c2VjcmV0'])),
   },
   '/apis/node.k8s.io/v1/runtimeclasses/gvisor': { metadata: { name: 'gvisor' }, handler: 'runsc' },
+  '/api/v1/nodes': {
+    items: [{ status: { runtimeHandlers: [{ name: '' }, { name: 'runc' }, { name: 'runsc' }] } }],
+  },
+  [`/api/v1/namespaces/${NAMESPACE}/configmaps/config`]: { data: { 'runner-namespace': RUNNERS } },
+  [POOL]: { spec: { replicas: 2 }, status: { readyReplicas: 2 } },
+  [`${POOL}-python`]: { spec: { replicas: 1 }, status: { readyReplicas: 1 } },
+  [RUNNER_PODS]: {
+    items: [
+      {
+        metadata: { name: 'runner-1', labels: { 'millrace.dev/pool': 'javascript' } },
+        spec: { runtimeClassName: 'gvisor' },
+        status: {},
+      },
+    ],
+  },
+  [RUNNER_EVENTS]: { items: [] },
   '/apis/apps/v1/daemonsets': {
     items: [
       { metadata: { name: 'cilium' }, spec: { template: { spec: { containers: [{ name: 'agent' }] } } } },

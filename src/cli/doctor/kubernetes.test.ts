@@ -1,7 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { worstOf, type Finding } from '../../core/health/finding.ts';
-import { cluster, NAMESPACE, podSpec, SECRET_KEYS } from './cluster.fixture.ts';
-import { examineCluster, neededSecrets, type Ask } from './kubernetes.ts';
+import {
+  cluster,
+  NAMESPACE,
+  podSpec,
+  POOL,
+  RUNNER_EVENTS,
+  RUNNER_PODS,
+  SECRET_KEYS,
+} from './cluster.fixture.ts';
+import type { Ask } from './cluster.ts';
+import { examineCluster, neededSecrets } from './kubernetes.ts';
 
 const of = (findings: readonly Finding[], check: string): readonly Finding[] =>
   findings.filter((found) => found.check === `kubernetes.${check}`);
@@ -11,6 +20,29 @@ const pods = (...statuses: readonly object[]) => ({
     items: statuses.map((status, index) => ({ metadata: { name: `pod-${index}` }, status })),
   },
 });
+const CHANGED = '2026-11-22T12:00:00Z';
+/** A pool with no runner, since {@link CHANGED}. */
+const emptyPool = (...conditions: readonly object[]) => ({
+  [POOL]: {
+    spec: { replicas: 2 },
+    status: {
+      conditions: [{ type: 'Available', status: 'False', lastTransitionTime: CHANGED }, ...conditions],
+    },
+  },
+});
+const refusing = (message: string) =>
+  emptyPool({ type: 'ReplicaFailure', status: 'True', reason: 'FailedCreate', message });
+const runners = (status: object, runtimeClassName = 'gvisor') => ({
+  [RUNNER_PODS]: {
+    items: [
+      {
+        metadata: { name: 'runner-1', labels: { 'millrace.dev/pool': 'javascript' } },
+        spec: { runtimeClassName },
+        status,
+      },
+    ],
+  },
+});
 const waiting = (reason: string) => ({
   containerStatuses: [{ restartCount: 4, state: { waiting: { reason, message: 'why' } } }],
 });
@@ -18,7 +50,7 @@ const waiting = (reason: string) => ({
 it('finds nothing in a cluster that is well', async () => {
   const findings = await examineCluster(cluster(), NAMESPACE);
   expect(worstOf(findings)).toBe('ok');
-  expect(new Set(findings.map(({ check }) => check)).size).toBe(8);
+  expect(new Set(findings.map(({ check }) => check)).size).toBe(9);
 });
 
 describe('says what to do about', () => {
@@ -110,8 +142,50 @@ describe('says what to do about', () => {
       }),
       'add nodes',
     ],
+    [
+      'runtime_class',
+      'nodes that have no gVisor',
+      { '/api/v1/nodes': { items: [{ status: { runtimeHandlers: [{ name: 'runc' }] } }] } },
+      'gvisor-installer',
+    ],
+    ['runners', 'a Deployment of runners that is missing', { [POOL]: undefined }, 'part=warm-pool'],
+    ['runners', 'a quota that is used up', refusing('exceeded quota: runners'), 'ResourceQuota runners'],
+    [
+      'runners',
+      'runners without their RuntimeClass',
+      refusing('pod rejected: RuntimeClass "gvisor" not found'),
+      'deployments/kubernetes/cluster',
+    ],
+    [
+      'runners',
+      'runners whose node has no gVisor',
+      {
+        ...emptyPool(),
+        ...runners(waiting('ContainerCreating')),
+        [RUNNER_EVENTS]: {
+          items: [
+            {
+              reason: 'FailedCreatePodSandBox',
+              message: 'no runtime for "runsc" is configured',
+              involvedObject: { name: 'runner-1' },
+            },
+          ],
+        },
+      },
+      'handler of RuntimeClass gvisor',
+    ],
+    [
+      'runners',
+      'the image of runners',
+      { ...emptyPool(), ...runners(waiting('ErrImagePull')) },
+      'kustomize edit set image millrace/runner=',
+    ],
+    ['runners', 'runners that do not get ready', emptyPool(), 'get events'],
+    ['runners', 'a pod of runners without gVisor', runners({}, 'runc'), 'delete pod runner-1'],
   ] as const)('%s: %s', async (check, _, changes, remedy) => {
-    const found = of(await examineCluster(cluster(changes), NAMESPACE), check);
+    const later = (): number => Date.parse(CHANGED) + 61_000;
+    const findings = of(await examineCluster(cluster(changes), NAMESPACE, later), check);
+    const found = findings.filter(({ verdict }) => verdict !== 'ok');
     expect(found).toEqual([
       expect.objectContaining({
         verdict: expect.stringMatching(/warning|error/),
@@ -139,6 +213,37 @@ describe('says what to do about', () => {
       expect.objectContaining({ verdict: 'error', message: 'secrets is forbidden' }),
     ]);
     expect(of(findings, 'pods')).toEqual([expect.objectContaining({ verdict: 'ok' })]);
+  });
+});
+
+describe('runners', () => {
+  it('that are on their way are given a minute', async () => {
+    const soon = (): number => Date.parse(CHANGED) + 30_000;
+    const findings = await examineCluster(cluster(emptyPool()), NAMESPACE, soon);
+    expect(of(findings, 'runners').map(({ verdict }) => verdict)).toEqual(['skipped', 'ok']);
+    // What will not mend itself is said at once.
+    const refused = await examineCluster(cluster(refusing('exceeded quota: runners')), NAMESPACE, soon);
+    expect(of(refused, 'runners').map(({ verdict }) => verdict)).toEqual(['error', 'ok']);
+  });
+
+  it('are not looked for where no worker says where they are', async () => {
+    const findings = await examineCluster(
+      cluster({ [`/api/v1/namespaces/${NAMESPACE}/configmaps/config`]: undefined }),
+      NAMESPACE,
+    );
+    expect(of(findings, 'runners')).toEqual([expect.objectContaining({ verdict: 'skipped' })]);
+  });
+
+  it('are judged by RuntimeClass alone where nodes may not be read, or do not tell their handlers', async () => {
+    const ask: Ask = (path) =>
+      path === '/api/v1/nodes' ? Promise.reject(new Error('nodes is forbidden')) : cluster()(path);
+    expect(of(await examineCluster(ask, NAMESPACE), 'runtime_class')).toEqual([
+      expect.objectContaining({ verdict: 'ok' }),
+    ]);
+    const silent = cluster({ '/api/v1/nodes': { items: [{ status: {} }] } });
+    expect(of(await examineCluster(silent, NAMESPACE), 'runtime_class')).toEqual([
+      expect.objectContaining({ verdict: 'ok' }),
+    ]);
   });
 });
 

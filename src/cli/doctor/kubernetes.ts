@@ -1,109 +1,18 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
-import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
+import { coerceError } from '../../core/errors/app-error.ts';
 import { examine, failure, ok, skipped, warning, type Finding } from '../../core/health/finding.ts';
 import { z } from '../../core/zod.ts';
-
-const run = promisify(execFile);
-
-/** Asks the API server for what is at a path; undefined where there is nothing. */
-export type Ask = (path: string) => Promise<unknown>;
-
-export interface KubernetesTarget {
-  /** Of kubectl's configuration; undefined: the current one. */
-  readonly context: string | undefined;
-  /** Where Millrace is; undefined: that of the context. */
-  readonly namespace: string | undefined;
-}
-
-const REQUEST_TIMEOUT = '10s';
-
-/** With kubectl's own configuration, so whatever signs people in there does so here. */
-export const askWithKubectl =
-  (context: string | undefined): Ask =>
-  async (path) => {
-    const args = ['get', '--raw', path, `--request-timeout=${REQUEST_TIMEOUT}`];
-    try {
-      const { stdout } = await run('kubectl', [...contextOf(context), ...args], {
-        maxBuffer: 64 * 1024 * 1024,
-      });
-      return JSON.parse(stdout) as unknown;
-    } catch (raw) {
-      if (errorCodeOf(raw) === 'ENOENT')
-        throw new Error('kubectl is not installed, or not on the PATH', { cause: raw });
-      const said = (raw as { readonly stderr?: string }).stderr?.trim() ?? coerceError(raw).message;
-      if (/\(NotFound\)|could not find the requested resource/i.test(said)) return undefined;
-      throw new Error(said.split('\n').at(-1), { cause: raw });
-    }
-  };
-
-/** The namespace of a context, as kubectl would use it. */
-export async function currentNamespace(context: string | undefined): Promise<string> {
-  const { stdout } = await run('kubectl', [
-    ...contextOf(context),
-    'config',
-    'view',
-    '--minify',
-    '-o',
-    'jsonpath={..namespace}',
-  ]);
-  return stdout.trim() || 'default';
-}
-
-const contextOf = (context: string | undefined): readonly string[] =>
-  context === undefined ? [] : ['--context', context];
-
-const reference = z.looseObject({
-  name: z.string(),
-  key: z.string().optional(),
-  optional: z.boolean().optional(),
-});
-const podSpec = z.looseObject({
-  runtimeClassName: z.string().optional(),
-  volumes: z
-    .array(
-      z.looseObject({
-        secret: z
-          .looseObject({
-            secretName: z.string(),
-            optional: z.boolean().optional(),
-            items: z.array(z.looseObject({ key: z.string() })).optional(),
-          })
-          .optional(),
-      }),
-    )
-    .default([]),
-  containers: z
-    .array(
-      z.looseObject({
-        name: z.string(),
-        env: z
-          .array(
-            z.looseObject({ valueFrom: z.looseObject({ secretKeyRef: reference.optional() }).optional() }),
-          )
-          .default([]),
-      }),
-    )
-    .default([]),
-});
-const workloads = z.looseObject({
-  items: z.array(
-    z.looseObject({
-      metadata: z.looseObject({ name: z.string() }),
-      spec: z.looseObject({ replicas: z.number().optional(), template: z.looseObject({ spec: podSpec }) }),
-      status: z
-        .looseObject({ availableReplicas: z.number().default(0), succeeded: z.number().default(0) })
-        .default({ availableReplicas: 0, succeeded: 0 }),
-    }),
-  ),
-});
-type Workload = z.output<typeof workloads>['items'][number];
+import { listOf, podSpec, type Ask, type Workload } from './cluster.ts';
+import { examineRunners } from './runners.ts';
 
 const OLDEST = 30;
 const OURS = 'labelSelector=app.kubernetes.io%2Fname%3Dmillrace';
 
 /** What is missing in a cluster for Millrace in `namespace`, and the command that makes it. */
-export async function examineCluster(ask: Ask, namespace: string): Promise<readonly Finding[]> {
+export async function examineCluster(
+  ask: Ask,
+  namespace: string,
+  now: () => number = () => Date.now(),
+): Promise<readonly Finding[]> {
   let version: z.output<typeof versionShape>;
   try {
     version = versionShape.parse(await ask('/version'));
@@ -135,15 +44,13 @@ export async function examineCluster(ask: Ask, namespace: string): Promise<reado
       ['kubernetes.metrics', () => resourceMetricsFindings(ask)],
       ['kubernetes.migrate', () => migrateFindings(jobs)],
       ['kubernetes.pods', () => podFindings(ask, namespace)],
+      ['kubernetes.runners', () => examineRunners(ask, namespace, deployments, now())],
     ],
     remedy,
   );
 }
 
 const versionShape = z.looseObject({ major: z.string(), minor: z.string(), gitVersion: z.string() });
-
-const listOf = async (ask: Ask, path: string): Promise<readonly Workload[]> =>
-  workloads.parse((await ask(path)) ?? { items: [] }).items;
 
 function versionFinding({ major, minor, gitVersion }: z.output<typeof versionShape>): Finding {
   const check = 'kubernetes.api_server';
@@ -263,8 +170,32 @@ async function runtimeClassFindings(ask: Ask): Promise<readonly Finding[]> {
       ),
     ];
   }
-  return [ok(check, `the RuntimeClass gvisor runs pods with the handler ${found.handler ?? '?'}`)];
+  const { handler = '?' } = found;
+  const { items } = nodes.parse((await ask('/api/v1/nodes').catch(() => undefined)) ?? { items: [] });
+  const known = items.filter(({ status }) => status.runtimeHandlers.length > 0);
+  // Nodes say which they have since Kubernetes 1.30, where their container runtime tells them and the user may read nodes.
+  if (
+    known.length > 0 &&
+    known.length === items.length &&
+    !known.some(({ status }) => status.runtimeHandlers.some(({ name }) => name === handler))
+  ) {
+    return [
+      failure(
+        check,
+        `no node has the handler ${handler} of the RuntimeClass gvisor: no runner can start`,
+        'install gVisor on the nodes, by the component gvisor-installer or gke-sandbox',
+      ),
+    ];
+  }
+  return [ok(check, `the RuntimeClass gvisor runs pods with the handler ${handler}`)];
 }
+const nodes = z.looseObject({
+  items: z.array(
+    z.looseObject({
+      status: z.looseObject({ runtimeHandlers: z.array(z.looseObject({ name: z.string() })).default([]) }),
+    }),
+  ),
+});
 
 /** What is known to enforce NetworkPolicy, by the DaemonSet it runs as. */
 const ENGINES =
