@@ -23,7 +23,14 @@ import { mountGateway, startPod, type LocalPod } from './kubernetes-support/pod.
 const RUNNERS = 'runners';
 const PODS = `/api/v1/namespaces/${RUNNERS}/pods`;
 const LIMITS = { memoryBytes: 268_435_456, cpus: 1, pids: 256 };
-const TIMES = { workersMs: 100, certificatesMs: 100, sweepMs: 100, startMs: 20_000, retryMs: 20 };
+const TIMES = {
+  workersMs: 100,
+  certificatesMs: 100,
+  sweepMs: 100,
+  poolsMs: 100,
+  startMs: 20_000,
+  retryMs: 20,
+};
 
 let cluster: FakeCluster;
 beforeEach(async () => {
@@ -42,7 +49,7 @@ function putEndpoint(worker: string, port: number): void {
   });
 }
 
-async function startWorker(name: string) {
+async function startWorker(name: string, logger = pino({ level: 'silent' })) {
   const port = await freePort();
   const service = '/api/v1/namespaces/millrace/services/gateway';
   if (!cluster.objects.has(service)) {
@@ -57,7 +64,7 @@ async function startWorker(name: string) {
     gatewayName: 'gateway',
     port,
     pod: { name, namespace: 'millrace', address: '127.0.0.1' },
-    logger: pino({ level: 'silent' }),
+    logger,
     times: TIMES,
   });
   onTestFinished(() => driver.close());
@@ -274,6 +281,72 @@ test('a cluster that lacks something is asked again until it has it', async () =
   await waitFor(() => cluster.calls.filter((call) => call.includes('/secrets/')).length > 1);
   cluster.put('/api/v1/namespaces/millrace/secrets/gateway', {});
   expect((await starting).driver.description.driver).toBe('kubernetes');
+});
+
+describe('a pool that comes to nothing', () => {
+  const DEPLOYMENT = `/apis/apps/v1/namespaces/${RUNNERS}/deployments/runner-warm-pool`;
+  const REJECTED = 'pods "runner-warm-pool-" is forbidden: pod rejected: RuntimeClass "gvisor" not found';
+  const putPool = (status: object): unknown =>
+    cluster.put(DEPLOYMENT, {
+      spec: {
+        replicas: 2,
+        template: {
+          metadata: { labels: { 'millrace.dev/pool': 'javascript' } },
+          spec: { runtimeClassName: 'gvisor', containers: [{ name: 'runner' }] },
+        },
+      },
+      status,
+    });
+  /** The lines of the pool for JavaScript, as long as a worker runs. */
+  const listen = () => {
+    const lines: Record<string, unknown>[] = [];
+    const write = (line: string): void => void lines.push(JSON.parse(line) as Record<string, unknown>);
+    const ofPool = (): readonly Record<string, unknown>[] =>
+      lines.filter(({ pool }) => pool === 'runner-warm-pool');
+    return { logger: pino({}, { write }), ofPool };
+  };
+
+  test('for want of its RuntimeClass is in the worker’s log, in one line, until it has runners', async () => {
+    putPool({ conditions: [{ type: 'ReplicaFailure', status: 'True', message: REJECTED }] });
+    const { logger, ofPool } = listen();
+    await startWorker('worker-a', logger);
+    await waitFor(() => ofPool().length > 0, { timeoutMs: 10_000 });
+    expect(ofPool()[0]).toMatchObject({
+      level: 40,
+      msg: 'no runner of the warm pool is ready',
+      reason: REJECTED,
+      remedy: expect.stringContaining('kubectl apply -k deployments/kubernetes/cluster'),
+    });
+    putPool({ readyReplicas: 2 });
+    await waitFor(() => ofPool().length > 1, { timeoutMs: 10_000 });
+    expect(ofPool().map(({ msg }) => msg)).toEqual([
+      'no runner of the warm pool is ready',
+      'the warm pool has runners again',
+    ]);
+  });
+
+  test('because its Deployment was deleted is said, and steps get pods of their own', async () => {
+    putPool({ readyReplicas: 2 });
+    const { logger, ofPool } = listen();
+    const { driver, address } = await startWorker('worker-a', logger);
+    await waitFor(() => cluster.calls.filter((call) => call === `GET ${DEPLOYMENT}`).length > 1);
+    cluster.objects.delete(DEPLOYMENT);
+    await waitFor(() => ofPool().length > 0, { timeoutMs: 10_000 });
+    expect(ofPool()[0]).toMatchObject({
+      reason: 'there is no such Deployment',
+      remedy: expect.stringContaining('millrace.dev/part=warm-pool'),
+    });
+    const starting = driver.start({ runtime: 'javascript', limits: LIMITS });
+    const cold = (): string | undefined =>
+      [...cluster.objects.keys()].find((path) => path.startsWith(`${PODS}/runner-cold-`));
+    await waitFor(() => cold() !== undefined, { timeoutMs: 10_000 });
+    cluster.tokens.set('token-of-cold', cold()!);
+    const pod = await startPod('javascript', 'token-of-cold');
+    await mount(pod);
+    await registered(pod, address);
+    expect(`${PODS}/${(await starting).id}`).toBe(cold());
+    expect(cluster.calls).not.toContainEqual(expect.stringMatching(/^(POST|PUT|PATCH) .*deployments/));
+  });
 });
 
 test('a runner without a worker waits, and says so', async () => {

@@ -6,9 +6,11 @@ import type { SandboxDriver } from '../driver.ts';
 import { openKubernetesApi, SERVICE_ACCOUNT_FOLDER } from './api.ts';
 import { openGateway } from './gateway.ts';
 import { createImagePods } from './image-pods.ts';
+import { createPoolWatch } from './pool-watch.ts';
 import { createRunnerPods } from './runner-pods.ts';
 import { createSharedObjects, hostPort } from './shared-objects.ts';
 import { startUpkeep, type UpkeepTimes } from './upkeep.ts';
+import { createWarmPools } from './warm-pools.ts';
 
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 15_000;
@@ -66,7 +68,8 @@ async function open(options: KubernetesOptions): Promise<SandboxDriver> {
     folder: options.serviceAccountFolder ?? SERVICE_ACCOUNT_FOLDER,
   });
   try {
-    const pods = createRunnerPods({ api, namespace: runnerNamespace, worker: pod.name });
+    const pools = createWarmPools({ api, namespace: runnerNamespace });
+    const pods = createRunnerPods({ api, pools, namespace: runnerNamespace, worker: pod.name });
     const shared = createSharedObjects({ api, namespace: pod.namespace, gatewayName, runnerNamespace, now });
     const [{ current }] = await Promise.all([shared.certificates(), pods.list(), shared.workers()]);
     const certificate = { cert: current.certificate, key: current.key };
@@ -83,6 +86,7 @@ async function open(options: KubernetesOptions): Promise<SandboxDriver> {
       shared,
       pods,
       gateway,
+      lookAtPools: createPoolWatch({ pools, namespace: runnerNamespace, logger, now }),
       worker: pod.name,
       self,
       certificate,

@@ -3,17 +3,25 @@ import { makeTempDirectory } from '../../../../test/support/temp-directory.ts';
 import { openKubernetesApi, type KubernetesApi } from './api.ts';
 import { claimedBy, startFakeCluster, type FakeCluster } from './fake-cluster.fixture.ts';
 import { createRunnerPods, type RunnerPods } from './runner-pods.ts';
+import { createWarmPools } from './warm-pools.ts';
 
 const NAMESPACE = 'millrace-runners';
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
 let cluster: FakeCluster;
 let api: KubernetesApi;
 let pods: RunnerPods;
+const podsOf = (worker: string): RunnerPods =>
+  createRunnerPods({
+    api,
+    pools: createWarmPools({ api, namespace: NAMESPACE }),
+    namespace: NAMESPACE,
+    worker,
+  });
 
 beforeEach(async () => {
   cluster = await startFakeCluster(await makeTempDirectory());
   api = await openKubernetesApi(cluster);
-  pods = createRunnerPods({ api, namespace: NAMESPACE, worker: 'worker-a' });
+  pods = podsOf('worker-a');
 });
 afterEach(async () => {
   await api.close();
@@ -96,7 +104,7 @@ describe('a token', () => {
 test('a pod is claimed once, and its token is worth nothing from then on', async () => {
   const token = cluster.putRunner(NAMESPACE, 'runner-1');
   const pod = (await pods.authenticate(token))!;
-  const others = createRunnerPods({ api, namespace: NAMESPACE, worker: 'worker-b' });
+  const others = podsOf('worker-b');
   const outcomes = await Promise.allSettled([pods.claim(pod), others.claim(pod)]);
   expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
   const [first] = outcomes;

@@ -8,7 +8,6 @@ import {
   IMAGE_POOL,
   IMAGE_TEMPLATE,
   POOL_LABEL,
-  POOLS,
   RUNNER_CONTAINER,
   RUNNER_SERVICE_ACCOUNT,
   RUNTIME_CLASS,
@@ -16,6 +15,7 @@ import {
 import { podForImage, podFromTemplate, templateSchema, type ImagePod } from './pod-template.ts';
 import { podStatusSchema, progressOf, type PodProgress } from './pod-progress.ts';
 import { parseQuantity } from './quantity.ts';
+import type { WarmPools } from './warm-pools.ts';
 
 /** Which pod dials, as Kubernetes vouches for it. */
 export interface RunnerPod {
@@ -87,12 +87,13 @@ const anything = z.unknown();
 
 export function createRunnerPods(deps: {
   readonly api: KubernetesApi;
+  readonly pools: Pick<WarmPools, 'template'>;
   /** Of the runners. */
   readonly namespace: string;
   /** The pod of this worker. */
   readonly worker: string;
 }): RunnerPods {
-  const { api, namespace, worker } = deps;
+  const { api, pools, namespace, worker } = deps;
   const pods = `/api/v1/namespaces/${namespace}/pods`;
   const label = (name: string): string => `/metadata/labels/${name.replace('/', '~1')}`;
 
@@ -145,11 +146,7 @@ export function createRunnerPods(deps: {
       });
     },
     async createCold(runtime, limits) {
-      const { spec } = await api.call({
-        path: `/apis/apps/v1/namespaces/${namespace}/deployments/${POOLS[runtime]}`,
-        answer: z.object({ spec: z.object({ template: templateSchema }) }),
-      });
-      const body = podFromTemplate(spec.template, limits);
+      const body = podFromTemplate(await pools.template(runtime), limits);
       const created = await api.call({ method: 'POST', path: pods, body, answer: podSchema });
       return created.metadata.uid;
     },

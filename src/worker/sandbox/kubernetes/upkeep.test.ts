@@ -72,6 +72,7 @@ function setUp() {
     },
     pods: { list, remove },
     gateway,
+    lookAtPools: async () => undefined,
     worker: 'worker-a',
     self: '10.0.0.1:8082',
     certificate: { cert: 'cert1', key: 'key1' },

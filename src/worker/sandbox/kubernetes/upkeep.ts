@@ -8,6 +8,7 @@ import type { SharedObjects, Workers } from './shared-objects.ts';
 const WORKERS_EVERY_MS = 5000;
 const CERTIFICATES_EVERY_MS = 60_000;
 const SWEEP_EVERY_MS = 20_000;
+const POOLS_EVERY_MS = 20_000;
 /** What was started because the pool was empty, and then not needed. */
 const UNWANTED_AFTER_MS = 120_000;
 
@@ -15,6 +16,7 @@ export interface UpkeepTimes {
   readonly workersMs?: number;
   readonly certificatesMs?: number;
   readonly sweepMs?: number;
+  readonly poolsMs?: number;
 }
 
 /** What a worker does for runners without being asked. All workers do it: none has to be the only one. */
@@ -22,6 +24,8 @@ export function startUpkeep(deps: {
   readonly shared: SharedObjects;
   readonly pods: Pick<RunnerPods, 'list' | 'remove'>;
   readonly gateway: Pick<Gateway, 'holds' | 'setCertificate' | 'setGateways'>;
+  /** Says what keeps runners from waiting. */
+  readonly lookAtPools: () => Promise<void>;
   /** The pod of this worker, and its gateway. */
   readonly worker: string;
   readonly self: string;
@@ -32,7 +36,7 @@ export function startUpkeep(deps: {
   readonly now: () => number;
   readonly times?: UpkeepTimes | undefined;
 }): { stop(): void } {
-  const { shared, pods, gateway, worker, self, logger, times = {} } = deps;
+  const { shared, pods, gateway, lookAtPools, worker, self, logger, times = {} } = deps;
   let inUse = deps.certificate.cert;
   let workers: Workers | undefined;
   let suspects: ReadonlySet<string> = new Set();
@@ -70,6 +74,7 @@ export function startUpkeep(deps: {
     repeat(lookForWorkers, times.workersMs ?? WORKERS_EVERY_MS),
     repeat(renew, times.certificatesMs ?? CERTIFICATES_EVERY_MS),
     repeat(sweep, times.sweepMs ?? SWEEP_EVERY_MS),
+    repeat(lookAtPools, times.poolsMs ?? POOLS_EVERY_MS),
   ];
   return {
     stop() {
