@@ -39,6 +39,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     throw new Error(`the cluster of KUBECONFIG=${kit.access.kubeconfig} does not answer`);
   if (!wasUp)
     say('starting a cluster: half a minute, or a quarter of an hour where nothing of it is built yet');
+  // Before anything else: this and the cluster install what they need of the distribution, which takes one at a time.
+  await kit.makeBaseImages();
   // It mostly waits, while the images are built.
   const starting = wasUp ? Promise.resolve() : kit.up();
   const stop = async (): Promise<void> => {
@@ -70,7 +72,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 async function makeImages(kit: Kit): Promise<{ readonly images: ImageTags; readonly next: Release }> {
-  await kit.makeBaseImages();
   const images = await buildImages(kit, say);
   return { images, next: await buildNextRelease(kit, images) };
 }

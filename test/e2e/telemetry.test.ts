@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createMetrics } from '../../src/core/telemetry/metrics.ts';
 import { startCluster, type Cluster } from '../support/cluster.ts';
@@ -247,6 +248,8 @@ describe('a failed execution', () => {
       .split('\n')
       .find((text) => text.includes('an execution failed'));
     expect(JSON.parse(line ?? '{}')).toMatchObject({
+      // What authors get wrong is nothing for an SRE to look at.
+      level: pino.levels.values['info'],
       executionId: id,
       traceId: failure.traceId,
       code: 'http_status',
