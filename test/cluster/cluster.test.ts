@@ -3,6 +3,7 @@ import { createKubectl } from './harness/kubectl.ts';
 import { createReport, table } from './harness/report.ts';
 import { describeDevelopment } from './parts/development.ts';
 import { describeEnvironments } from './parts/environments.ts';
+import { describeImages } from './parts/images.ts';
 import { describeKeda } from './parts/keda.ts';
 import { describePolicies } from './parts/policies.ts';
 import { describeRollouts } from './parts/rollouts.ts';
@@ -31,6 +32,7 @@ afterEach(({ task }) => {
 });
 
 // One after the other: each takes what the node has.
+describeImages(part);
 describeDevelopment(part);
 describeWalls(part);
 describePolicies(part);
