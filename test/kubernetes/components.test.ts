@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import {
   matches,
+  OTHERS,
   renderEnvironment,
   renderEverything,
   renderWith,
   workloadsOf,
+  type Rendered,
 } from '../support/manifests.ts';
 
 const everything = renderEverything();
@@ -47,18 +49,7 @@ describe('components', () => {
   );
 
   it('a SealedSecret opens to the Secret that pods name', async () => {
-    const sealed = `
-apiVersion: bitnami.com/v1alpha1
-kind: SealedSecret
-metadata: { name: millrace-secrets }
-spec:
-  encryptedData: { database-url: AgBy }
-  template: { metadata: { name: millrace-secrets } }
-`;
-    const rendered = await renderWith('staging', {
-      platform: ['sealed-secrets'],
-      resources: { 'sealed-secret.yaml': sealed },
-    });
+    const rendered = await OTHERS['sealed-secrets']();
     const { metadata, spec } = rendered.one('SealedSecret');
     expect([metadata.name, metadata.namespace, spec.template.metadata.name]).toEqual([
       'staging-millrace-secrets',
@@ -195,19 +186,45 @@ spec:
   });
 });
 
+describe('component prepull', () => {
+  const prepullOf = async (rendering: Promise<Rendered>) =>
+    (await rendering).one('DaemonSet', 'runner-prepull').spec.template.spec;
+
+  it('has the image of runners on every node that they may run on', async () => {
+    const rendered = await everything;
+    const { containers, initContainers = [], runtimeClassName } = await prepullOf(everything);
+    const runner = rendered.one('Deployment', 'runner-warm-pool').spec.template.spec;
+    expect(runtimeClassName).toBe(runner.runtimeClassName);
+    for (const { image } of [...containers, ...initContainers])
+      expect(image).toBe(runner.containers[0]!.image);
+  });
+
+  it('pulls the images of steps that its README adds, by a program that needs nothing in them', async () => {
+    const { containers, initContainers = [] } = await prepullOf(OTHERS['sealed-secrets']());
+    const [provide, ...images] = initContainers;
+    expect(images.map(({ image }) => image)).toEqual(['ghcr.io/acme/convert:1.4', 'ghcr.io/acme/resize:2.0']);
+    const steps = (await everything).one('PodTemplate').template.spec;
+    const step = steps.containers.find(({ name }) => name === 'runner')!;
+    expect(provide).toEqual({
+      ...steps.initContainers!.find(({ name }) => name === 'provide'),
+      image: provide!.image,
+    });
+    const { mountPath } = step.volumeMounts!.find(({ name }) => name === 'millrace')!;
+    for (const { command, securityContext, volumeMounts, resources } of images) {
+      // The interpreter of a step's pod; nothing is run by it.
+      const python = step.command!.findIndex((one) => one.endsWith('/python3'));
+      expect(command!.slice(0, python + 1)).toEqual(step.command!.slice(0, python + 1));
+      expect(command!.slice(-2)).toEqual(['-c', 'pass']);
+      expect(volumeMounts).toEqual([{ name: 'millrace', mountPath, readOnly: true }]);
+      expect(securityContext).toEqual(step.securityContext);
+      expect(resources).toEqual(containers[0]!.resources);
+    }
+  });
+});
+
 describe('component authorities', () => {
   it('has API, workers and migrations trust what the ConfigMap of the overlay has', async () => {
-    const rendered = await renderWith('staging', {
-      platform: ['authorities'],
-      resources: {
-        'authorities.yaml': JSON.stringify({
-          apiVersion: 'v1',
-          kind: 'ConfigMap',
-          metadata: { name: 'millrace-authorities' },
-          data: { 'authorities.pem': 'certificates' },
-        }),
-      },
-    });
+    const rendered = await OTHERS['sealed-secrets']();
     const trusting = workloadsOf(rendered).flatMap(({ metadata, spec }) => {
       const { containers, volumes = [] } = spec.template.spec;
       const [container] = containers;

@@ -81,6 +81,10 @@ describe.each(ENVIRONMENTS)('%s', (environment) => {
   it('labels every object with one of the parts that can be applied by themselves', async () => {
     const readme = await readFile(join(MANIFESTS, 'README.md'), 'utf8');
     const parts = /^for part in ([a-z -]+); do$/m.exec(readme)![1]!.split(' ');
+    // The walls stand before what runs between them.
+    expect(parts.slice(0, 5)).toEqual(['cluster', 'secrets', 'policies', 'disruption-budgets', 'warm-pool']);
+    const { metadata: pool } = (await rendering).one('Deployment', 'runner-warm-pool');
+    expect(pool.labels).toHaveProperty(['millrace.dev/part'], 'warm-pool');
     for (const { kind, metadata } of (await rendering).all) {
       expect.soft(parts, `${kind} ${metadata.name}`).toContain(metadata.labels?.['millrace.dev/part']);
       expect.soft(metadata.labels, metadata.name).toHaveProperty(['app.kubernetes.io/part-of'], 'millrace');

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { PROJECT_ROOT } from '../support/processes.ts';
 import { makeTempDirectory } from '../support/temp-directory.ts';
-import { ENVIRONMENTS, renderEnvironment, renderEverything, renderWith, tool } from '../support/manifests.ts';
+import { ENVIRONMENTS, OTHERS, renderEnvironment, renderEverything, tool } from '../support/manifests.ts';
 
 const run = promisify(execFile);
 const SCHEMAS = join(PROJECT_ROOT, 'test/kubernetes/schemas');
@@ -38,7 +38,7 @@ async function conformity(text: string, version: string): Promise<Conformity> {
 const rendering = Promise.all([
   ...ENVIRONMENTS.map(renderEnvironment),
   renderEverything(),
-  renderWith('staging', { platform: ['external-secrets', 'external-secrets/vault'] }),
+  ...Object.values(OTHERS).map((renderOther) => renderOther()),
 ]);
 
 // Kustomize and kubeconform go through thousands of lines, on a busy machine slowly.
@@ -142,6 +142,21 @@ describe('kube-score', () => {
   ] as const)('finds in %s what is meant to be so, and nothing else', async (environment, meant) => {
     const { text } = await renderEnvironment(environment);
     expect(await findings(text)).toEqual([...meant].sort());
+  });
+
+  it('finds in components what is meant to be so, and nothing else', async () => {
+    expect(await findings((await renderEverything()).text)).toEqual(
+      [
+        // It changes the node, which is what it is for.
+        'gvisor-installer: container-security-context-privileged',
+        'gvisor-installer: container-security-context-user-group-id',
+        // KEDA says how many there are, and kube-score does not know its kind.
+        'staging-millrace-worker: deployment-replicas',
+        'staging-millrace-api-nodeport: service-type',
+      ].sort(),
+    );
+    for (const renderOther of Object.values(OTHERS))
+      expect(await findings((await renderOther()).text)).toEqual([]);
   });
 
   it('finds a container that may write to its root', async () => {

@@ -347,6 +347,8 @@ export interface Additions {
   readonly resources?: Readonly<Record<string, string>>;
   /** Further keys of the ConfigMap. */
   readonly literals?: readonly string[];
+  /** Further patches of the namespace of runners. */
+  readonly runnerPatches?: readonly unknown[];
   /** How many runners of each runtime wait, where that is not the overlay's number. */
   readonly warmPool?: number;
 }
@@ -384,6 +386,7 @@ export async function extendOverlay(
     'components',
     (additions.runners ?? []).map((name) => `../../../components/${name}`),
   );
+  await extend(join(overlay, 'runners'), 'patches', additions.runnerPatches ?? []);
   await extend(platform, 'resources', Object.keys(additions.resources ?? {}));
   for (const [file, text] of Object.entries(additions.resources ?? {})) {
     await writeFile(join(platform, file), text);
@@ -418,22 +421,58 @@ async function extendConfig(folder: string, literals: readonly string[]): Promis
 
 async function extend(
   folder: string,
-  list: 'components' | 'resources',
-  more: readonly string[],
+  list: 'components' | 'resources' | 'patches',
+  more: readonly unknown[],
 ): Promise<void> {
   const file = join(folder, 'kustomization.yaml');
   const kustomization = parse(await readFile(file, 'utf8')) as Record<string, unknown>;
-  const before = (kustomization[list] ?? []) as readonly string[];
+  const before = (kustomization[list] ?? []) as readonly unknown[];
   await writeFile(file, stringify({ ...kustomization, [list]: [...before, ...more] }));
 }
 
-/** Every component that an overlay of somebody may have, in one. */
+/** What the README of component `prepull` adds for the images of container steps. */
+export async function stepImagePatches(): Promise<readonly unknown[]> {
+  const readme = await readFile(join(MANIFESTS, 'components/prepull/README.md'), 'utf8');
+  const [, block] = /```yaml\n(patches:\n[^`]*)```/.exec(readme)!; // a README without it fails whoever asks
+  return (parse(block!) as { readonly patches: readonly unknown[] }).patches;
+}
+
+/** Every component that an overlay of somebody may have, in one; but for those of {@link OTHERS}. */
 export const renderEverything = (): Promise<Rendered> =>
   renderWith('staging', {
     platform: ['external-secrets', 'external-secrets/aws', 'gateway-api', 'keda', 'monitoring', 'nodeport'],
     runners: ['prepull'],
     cluster: ['gke-sandbox', 'gvisor-installer'],
   });
+
+const SEALED_SECRET = `
+apiVersion: bitnami.com/v1alpha1
+kind: SealedSecret
+metadata: { name: millrace-secrets }
+spec:
+  encryptedData: { database-url: AgBy, redis-url: AgBy, jwt-secret: AgBy, encryption-key: AgBy }
+  template: { metadata: { name: millrace-secrets } }
+`;
+const AUTHORITIES = `
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: millrace-authorities
+  labels: { app.kubernetes.io/part-of: millrace, millrace.dev/part: workloads }
+data: { authorities.pem: certificates }
+`;
+
+/** Components that stand instead of others, with the files that are somebody's own. */
+export const OTHERS = {
+  'sealed-secrets': async () =>
+    renderWith('staging', {
+      platform: ['sealed-secrets', 'authorities'],
+      resources: { 'sealed-secret.yaml': SEALED_SECRET, 'authorities.yaml': AUTHORITIES },
+      runners: ['prepull'],
+      runnerPatches: await stepImagePatches(),
+    }),
+  vault: () => renderWith('staging', { platform: ['external-secrets', 'external-secrets/vault'] }),
+} satisfies Readonly<Record<string, () => Promise<Rendered>>>;
 
 export function matches(selector: LabelSelector, labels: Labels): boolean {
   const equal = Object.entries(selector.matchLabels ?? {}).every(([key, value]) => labels[key] === value);

@@ -7,7 +7,16 @@ import { createInstallation, type Installation } from '../harness/installation.t
 import { podsOf, type Deployment, type List } from '../harness/kubectl.ts';
 import type { Part } from './part.ts';
 
-const PARTS = ['cluster', 'secrets', 'policies', 'disruption-budgets', 'workloads', 'ingress', 'monitoring'];
+const PARTS = [
+  'cluster',
+  'secrets',
+  'policies',
+  'disruption-budgets',
+  'warm-pool',
+  'workloads',
+  'ingress',
+  'monitoring',
+];
 
 interface Autoscaler {
   readonly metadata: { readonly name: string };
