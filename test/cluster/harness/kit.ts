@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { PROJECT_ROOT } from '../../support/processes.ts';
@@ -26,6 +27,12 @@ const STATE = '/var/lib/millrace-cluster';
 const UP_TIMEOUT_MS = 45 * 60_000;
 const BUILD_TIMEOUT_MS = 15 * 60_000;
 
+/** Modules that the kit copies before a build of its own has fetched them, by the folder that names their versions. */
+const COPIED = {
+  sandbox: 'github.com/containerd/containerd/v2',
+  traefik: 'github.com/traefik/traefik/v3',
+} as const;
+
 /** @throws Error that says how to get a kit, or how to do without */
 export async function findKit(env: NodeJS.ProcessEnv): Promise<Kit> {
   const folder = resolve(PROJECT_ROOT, env['MILLRACE_CLUSTER_DIR'] ?? '../shared/cluster');
@@ -49,8 +56,15 @@ export async function findKit(env: NodeJS.ProcessEnv): Promise<Kit> {
       }).catch(() => undefined); // there may be no kubectl yet
       return asked?.code === 0;
     },
-    up: (additions = []) =>
-      script('up', additions.length === 0 ? [] : ['--with', additions.join(',')], UP_TIMEOUT_MS),
+    async up(additions = []) {
+      // Where nothing was ever built, Go does not know of a folder to copy. Another kit may be made otherwise.
+      for (const [name, module] of Object.entries(COPIED)) {
+        const cwd = join(folder, name);
+        if (existsSync(join(cwd, 'go.mod')))
+          await runWell(['go', 'mod', 'download', module], { cwd, timeoutMs: BUILD_TIMEOUT_MS });
+      }
+      await script('up', additions.length === 0 ? [] : ['--with', additions.join(',')], UP_TIMEOUT_MS);
+    },
     down: () => script('down', [], 120_000),
     makeBaseImages: () => script('base-image', [], BUILD_TIMEOUT_MS),
     buildImage: async (tag, context, flags) => {
