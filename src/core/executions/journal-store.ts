@@ -106,6 +106,7 @@ const STEP: Rows<{ readonly id: string; readonly step: StepRunWrite }> = [
   ['output', 'json', ({ step }) => step.outputJson ?? null],
   ['error', 'json', ({ step }) => toJson(step.error)],
   ['due_ms', 'float8', ({ step }) => step.dueAtMs ?? null],
+  ['traceparent', 'text', ({ step }) => step.traceparent ?? null],
   ['started_ms', 'float8', ({ step }) => step.startedAtMs ?? null],
   ['finished_ms', 'float8', ({ step }) => step.finishedAtMs ?? null],
 ];
@@ -200,14 +201,15 @@ const LOCKED = `locked as materialized (
 )`;
 
 const recorded = (form: Form): string => `recorded as (
-  insert into step_run as s (execution_id, step_id, item, attempt, tenant_id, state, input, output, error, retry_at, started_at, finished_at)
+  insert into step_run as s (execution_id, step_id, item, attempt, tenant_id, state, input, output, error, retry_at, traceparent, started_at, finished_at)
   select r.id, r.step_id, r.item, r.attempt, mine.tenant_id, r.state, r.input, r.output, r.error,
-    ${timestamp('r.due_ms')}, ${timestamp('r.started_ms')}, ${timestamp('r.finished_ms')}
+    ${timestamp('r.due_ms')}, r.traceparent, ${timestamp('r.started_ms')}, ${timestamp('r.finished_ms')}
   from ${sourceOf('r', STEP, WRITE.length, form)}
   join mine on mine.id = r.id
   on conflict (execution_id, step_id, item, attempt) do update set
     state = excluded.state, input = coalesce(excluded.input, s.input), output = excluded.output, error = excluded.error,
-    retry_at = excluded.retry_at, started_at = coalesce(s.started_at, excluded.started_at), finished_at = excluded.finished_at
+    retry_at = excluded.retry_at, traceparent = excluded.traceparent,
+    started_at = coalesce(s.started_at, excluded.started_at), finished_at = excluded.finished_at
     where s.state = 'running'
 )`;
 
@@ -276,6 +278,7 @@ interface StepRunRow {
   output: string | null;
   error: string | null;
   due_ms: number | null;
+  traceparent: string | null;
   started_ms: number | null;
   finished_ms: number | null;
 }
@@ -285,7 +288,7 @@ export async function readJournal(db: Queryable, executionId: string): Promise<r
   const { rows } = await db.query<StepRunRow>({
     name: 'read-journal',
     text: `select step_id, item, attempt, state, input, output, error,
-        (extract(epoch from retry_at) * 1000)::float8 as due_ms,
+        (extract(epoch from retry_at) * 1000)::float8 as due_ms, traceparent,
         (extract(epoch from started_at) * 1000)::float8 as started_ms,
         (extract(epoch from finished_at) * 1000)::float8 as finished_ms
       from step_run where execution_id = $1`,
@@ -300,6 +303,7 @@ export async function readJournal(db: Queryable, executionId: string): Promise<r
     ...(row.output === null ? {} : { output: JSON.parse(row.output) as JsonValue }),
     ...(row.error === null ? {} : { error: JSON.parse(row.error) as RecordedError }),
     ...(row.due_ms === null ? {} : { dueAtMs: row.due_ms }),
+    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     ...(row.started_ms === null ? {} : { startedAtMs: row.started_ms }),
     ...(row.finished_ms === null ? {} : { finishedAtMs: row.finished_ms }),
   }));

@@ -56,6 +56,14 @@ describe('foldJournal', () => {
     });
   });
 
+  test('the trace of the last attempt with an outcome is known, also while the next one is announced', () => {
+    const failed = row({ state: 'failed', dueAtMs: 250, traceparent: 'first' });
+    expect(foldJournal([failed]).get('a')?.traceparent).toBe('first');
+    const announced = row({ attempt: 2, state: 'running' });
+    expect(foldJournal([announced, failed]).get('a')?.traceparent).toBe('first');
+    expect(foldJournal([row({ state: 'running' })]).get('a')?.traceparent).toBeUndefined();
+  });
+
   test('items of a forEach without a row of the step itself mean that it runs', () => {
     const rows = [
       row({ item: 0, output: 1 }),

@@ -26,6 +26,8 @@ export interface StepRun {
   readonly error?: RecordedError;
   /** When it goes on: the next attempt of a failed one, or the end of a `wait`. Database clock. */
   readonly dueAtMs?: number;
+  /** Of a failed attempt's own span, where another one follows and the trace is recorded. */
+  readonly traceparent?: string;
   readonly startedAtMs?: number;
   readonly finishedAtMs?: number;
 }
@@ -40,6 +42,8 @@ export interface Progress {
   /** A started attempt without a recorded outcome is in the journal: only a `wait` or an `atMostOnce` step writes one. */
   readonly announced: boolean;
   readonly dueAtMs: number | undefined;
+  /** Of the span of the last attempt that is recorded, for the one that follows it. */
+  readonly traceparent: string | undefined;
   readonly input: JsonValue | undefined;
   readonly output: JsonValue | undefined;
   readonly error: RecordedError | undefined;
@@ -58,6 +62,7 @@ export const PENDING: StepProgress = Object.freeze({
   notBegun: 0,
   announced: false,
   dueAtMs: undefined,
+  traceparent: undefined,
   input: undefined,
   output: undefined,
   error: undefined,
@@ -101,13 +106,15 @@ function foldAttempts(rows: readonly StepRun[]): Progress {
   const first = rows.find((row) => row.attempt === 1) ?? last;
   const repeats = last.state === 'failed' && last.dueAtMs !== undefined;
   const state = repeats ? 'pending' : last.state;
+  const attempts = last.state === 'running' ? last.attempt - 1 : last.attempt;
   return {
     state,
-    attempts: last.state === 'running' ? last.attempt - 1 : last.attempt,
+    attempts,
     notBegun: rows.filter(({ state: outcome, error }) => outcome === 'failed' && isNotBegun(error?.code))
       .length,
     announced: last.state === 'running',
     dueAtMs: last.dueAtMs,
+    traceparent: rows.find((row) => row.attempt === attempts)?.traceparent,
     input: last.input,
     output: last.output,
     error: last.error,

@@ -283,7 +283,7 @@ function failUnit(run: Run, track: Track, unit: Unit, error: StepError, now: num
       attempt: unit.attempts,
       error: unit.error,
       finishedAtMs: now,
-      ...(unit.dueAtMs === undefined ? {} : { dueAtMs: unit.dueAtMs }),
+      ...(unit.dueAtMs === undefined ? {} : { dueAtMs: unit.dueAtMs, traceparent: unit.lastSpan }),
     }),
   );
   if (error.code === 'internal_error') {
@@ -364,7 +364,7 @@ export function stepRow(
   run: Run,
   track: Track,
   unit: Unit,
-  row: Pick<StepRunWrite, 'state' | 'attempt' | 'dueAtMs' | 'error' | 'finishedAtMs'>,
+  row: Pick<StepRunWrite, 'state' | 'attempt' | 'dueAtMs' | 'traceparent' | 'error' | 'finishedAtMs'>,
 ): StepRunWrite {
   return {
     ...row,

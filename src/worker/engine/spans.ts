@@ -58,7 +58,10 @@ export interface AttemptIdentity {
   readonly item: number | undefined;
 }
 
-/** The span of one attempt; it follows from the attempt before it, as far as this worker made that. */
+/**
+ * The span of one attempt, linked to the attempt before it. That is read from the journal when another lease made it; one
+ * that a lost worker left without an outcome has none there.
+ */
 export const openStepSpan = (
   parent: Span,
   step: CompiledStep,

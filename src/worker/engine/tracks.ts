@@ -26,7 +26,7 @@ export interface Unit {
   startedAtMs: number | undefined;
   /** An attempt is under way in this process. */
   running: boolean;
-  /** `traceparent` of the last attempt that this process made and recorded. */
+  /** `traceparent` of the last attempt whose span was recorded, by whichever worker. */
   lastSpan: string | undefined;
 }
 
@@ -75,7 +75,7 @@ export function createUnit(item: number, value: JsonValue | undefined, restored:
     error: restored.error,
     startedAtMs: restored.startedAtMs,
     running: false,
-    lastSpan: undefined,
+    lastSpan: restored.traceparent,
   };
 }
 
