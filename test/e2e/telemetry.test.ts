@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { JsonObject } from '../../src/core/json.ts';
 import { createMetrics } from '../../src/core/telemetry/metrics.ts';
 import { startCluster, type Cluster } from '../support/cluster.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -7,13 +8,15 @@ import { startJaeger, type Jaeger, type JaegerSpan } from '../support/jaeger.ts'
 import { startPrometheus, type PrometheusServer } from '../support/prometheus-server.ts';
 import type { TestProcess } from '../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
-import { startSink, type Sink } from '../support/sink.ts';
+import { startSink, type Sink, type SinkAnswer, type SinkEntry } from '../support/sink.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const SENDER_TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 const SENDER_SPAN = '00f067aa0ba902b7';
 const SENDER = `00-${SENDER_TRACE}-${SENDER_SPAN}-00`;
+/** Part of all that no span may tell. */
 const CANARY = 'canary-7c31';
+const HELD = '/held';
 
 let database: TestDatabase;
 let redis: RedisServer;
@@ -23,6 +26,13 @@ let cluster: Cluster;
 let worker: TestProcess;
 let prometheus: PrometheusServer;
 
+/** The first one who calls `HELD` has to wait for longer than a worker of this test lives. */
+function answer({ path }: SinkEntry): SinkAnswer {
+  if (path.startsWith('/broken')) return { status: 400 };
+  const isFirst = path === HELD && sink.entries.filter((entry) => entry.path === HELD).length === 1;
+  return { body: { ok: true }, delayMs: isFirst ? 60_000 : 0 };
+}
+
 const portOf = async (process: TestProcess, message: string): Promise<number> =>
   Number((await process.waitForOutput(new RegExp(`"port":(\\d+)[^\\n]*"msg":"${message}"`)))[1]);
 
@@ -30,7 +40,7 @@ beforeAll(async () => {
   [database, redis, sink, jaeger] = await Promise.all([
     createTestDatabase(),
     startRedisServer(),
-    startSink(({ path }) => (path.startsWith('/broken') ? { status: 400 } : { body: { ok: true } })),
+    startSink(answer),
     startJaeger(),
   ]);
   cluster = await startCluster({
@@ -43,6 +53,9 @@ beforeAll(async () => {
       OTEL_EXPORTER_ENDPOINT: jaeger.grpcUrl,
       EGRESS_ALLOW_PRIVATE: `127.0.0.1:${sink.port}`,
       SANDBOX_DRIVER: 'process',
+      // One worker is lost here.
+      LEASE_MS: '10000',
+      HEARTBEAT_MS: '1000',
     },
   });
   worker = await cluster.startWorker();
@@ -69,13 +82,22 @@ name: traced
 triggers: { push: { webhook: { verify: { scheme: none } } } }
 steps:
   - { id: shape, transform: { value: "\${{ trigger.body.value }}" } }
-  - { id: call, needs: [shape], http: { url: "${sink.url}/call/${CANARY}?secret=${CANARY}" } }
-  - { id: code, needs: [call], code: steps/code.ts, egress: ["127.0.0.1:${sink.port}"] }
+  - { id: call, needs: [shape], http: { url: "${sink.url}/call/${CANARY}?secret=${CANARY}", credential: bearer } }
+  - { id: code, needs: [call], code: steps/code.ts, credentials: [keyed], secrets: [pin] }
 `;
+const CREDENTIALS = (): Readonly<Record<string, JsonObject>> => ({
+  bearer: { type: 'bearer', data: { token: `${CANARY}-token`, baseUrl: sink.url } },
+  keyed: {
+    type: 'api-key',
+    data: { in: 'query', name: 'key', value: `${CANARY}-key`, baseUrl: sink.url },
+  },
+  pin: { type: 'secret', data: { value: `${CANARY}-pin` } },
+});
 const code = (): string => `
 export default async (ctx) => {
   ctx.log.warn('${CANARY}');
-  const answer = await ctx.fetch('${sink.url}/from-code');
+  const headers = { 'x-pin': ctx.secrets.pin };
+  const answer = await ctx.fetch('keyed:/from-code', { headers });
   return answer.status;
 };
 `;
@@ -117,8 +139,11 @@ describe('a webhook', () => {
   };
 
   beforeAll(async () => {
+    for (const [name, credential] of Object.entries(CREDENTIALS()))
+      expect((await cluster.call('PUT', `/api/v1/credentials/${name}`, credential)).status).toBe(201);
     const { hook } = await cluster.deploy(traced(), { 'steps/code.ts': code() });
-    const reply = await cluster.post(hook, { value: CANARY }, { traceparent: SENDER });
+    const headers = { traceparent: SENDER, 'x-request': `${CANARY}-header` };
+    const reply = await cluster.post(`${hook}?q=${CANARY}`, { value: CANARY }, headers);
     expect(reply.status).toBe(202);
     executionId = reply.data.executionId as string;
     expect(await cluster.finished(executionId, 60_000)).toMatchObject({ state: 'succeeded' });
@@ -187,7 +212,13 @@ describe('a webhook', () => {
     expect(below('broker.request')).toEqual(['GET', 'GET']);
   });
 
-  test('tells no payload, path, query, log line or endpoint', async () => {
+  test('tells no payload, header, path, query, log line, credential, secret or endpoint', () => {
+    expect(
+      sink.entries.map(({ path, headers }) => [path, headers['authorization'], headers['x-pin']]),
+    ).toEqual([
+      [`/call/${CANARY}?secret=${CANARY}`, `Bearer ${CANARY}-token`, undefined],
+      [`/from-code?key=${CANARY}-key`, undefined, `${CANARY}-pin`],
+    ]);
     const text = JSON.stringify(spans);
     expect(text).not.toContain(CANARY);
     expect(text).not.toMatch(/hooks\/[0-9a-f]{40}/);
@@ -331,5 +362,39 @@ describe('Prometheus', () => {
       );
       expect(sample!.value).toBeGreaterThanOrEqual(least);
     }
+  });
+});
+
+describe('an execution whose worker is lost', () => {
+  test('goes on in its trace, with the next worker', async () => {
+    const { hook } = await cluster.deploy(`
+name: held
+triggers: { push: { webhook: { verify: { scheme: none } } } }
+steps: [ { id: held, http: { url: "${sink.url}${HELD}" } } ]
+`);
+    const traceId = SENDER_TRACE.replaceAll('4', '6');
+    const headers = { traceparent: `00-${traceId}-${SENDER_SPAN}-00` };
+    const { data } = await cluster.post(hook, {}, headers);
+    const held = (): readonly SinkEntry[] => sink.entries.filter(({ path }) => path === HELD);
+    await waitFor(() => held().length === 1, { what: 'the step to run' });
+    // What had ended on the first worker is with Jaeger before that is killed.
+    await traceWith(traceId, ['queue.wait', 'execution.claim']);
+    worker.signalGroup('SIGKILL');
+    await cluster.startWorker();
+    expect(await cluster.finished(data.executionId as string, 60_000)).toMatchObject({ state: 'succeeded' });
+
+    const spans = await traceWith(traceId, ['execution.run', 'step.http']);
+    const tagsOf = (name: string) => spans.filter((span) => span.name === name).map(({ tags }) => tags);
+    expect(tagsOf('execution.claim').map((tags) => tags['execution.dispatch'])).toEqual(
+      expect.arrayContaining([1, 2]),
+    );
+    expect(tagsOf('execution.run')).toMatchObject([
+      { 'execution.id': data.executionId, 'execution.dispatch': 2, 'execution.lost_leases': 1 },
+    ]);
+    expect(tagsOf('step.http')).toMatchObject([{ 'step.attempt': 1, 'step.outcome': 'done' }]);
+    expect(held().map((entry) => (entry.headers['traceparent'] as string).split('-')[1])).toEqual([
+      traceId,
+      traceId,
+    ]);
   });
 });

@@ -6,6 +6,7 @@ import { createInProcessHints } from '../../src/core/hints/in-process.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { createLogger, type Logger } from '../../src/core/logger.ts';
 import { createMetrics } from '../../src/core/telemetry/metrics.ts';
+import type { Tracing } from '../../src/core/telemetry/tracing.ts';
 import { startApi, type ApiRuntime } from '../../src/api/runtime.ts';
 import { startWorker, type WorkerRuntime } from '../../src/worker/runtime.ts';
 import { waitFor } from './wait-for.ts';
@@ -102,7 +103,12 @@ export interface TestPlatform extends ApiClient {
 export async function startPlatform(
   databaseUrl: string,
   env: Record<string, string> = {},
-  options: { readonly workers?: number; readonly hints?: boolean; readonly logger?: Logger } = {},
+  options: {
+    readonly workers?: number;
+    readonly hints?: boolean;
+    readonly logger?: Logger;
+    readonly tracing?: Tracing;
+  } = {},
 ): Promise<TestPlatform> {
   const environment = {
     DATABASE_URL: databaseUrl,
@@ -122,6 +128,7 @@ export async function startPlatform(
   const apiConfig = loadConfig(apiKeys, environment);
   const workerConfig = loadConfig(workerKeys, environment);
   const logger = options.logger ?? createLogger({ level: apiConfig.LOG_LEVEL, name: 'test' });
+  const { tracing } = options;
   const hints =
     options.hints === false
       ? undefined
@@ -129,10 +136,16 @@ export async function startPlatform(
           capacity: 10_000,
           concurrency: workerConfig.WORKER_CONCURRENCY,
         });
-  const api = await startApi({ config: apiConfig, logger, metrics: createMetrics(), hints });
+  const api = await startApi({ config: apiConfig, logger, metrics: createMetrics(), hints, tracing });
   const workers: WorkerRuntime[] = [];
   const start = async (): Promise<WorkerRuntime> => {
-    const worker = await startWorker({ config: workerConfig, logger, metrics: createMetrics(), hints });
+    const worker = await startWorker({
+      config: workerConfig,
+      logger,
+      metrics: createMetrics(),
+      hints,
+      tracing,
+    });
     workers.push(worker);
     return worker;
   };

@@ -1,14 +1,13 @@
-import { InMemorySpanExporter, type ReadableSpan } from '@opentelemetry/sdk-trace';
+import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import { Redis } from 'ioredis';
 import { inject, afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseOtelEndpoint } from '../../../src/core/config/tracing-keys.ts';
 import { openDatabase, type Database } from '../../../src/core/db/database.ts';
 import { createEgressClient } from '../../../src/core/egress/client.ts';
 import { parseAllowPrivate } from '../../../src/core/egress/addresses.ts';
-import { startTracing } from '../../../src/core/telemetry/otel/start.ts';
 import { parseTraceparent } from '../../../src/core/telemetry/traceparent.ts';
 import { within, type Span, type Tracing } from '../../../src/core/telemetry/tracing.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { recordSpans, shown, type RecordedSpans } from '../../support/recorded-spans.ts';
 import { startSink, type Sink } from '../../support/sink.ts';
 
 const SENDER = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00';
@@ -19,19 +18,12 @@ let db: Database;
 let redis: Redis;
 let sink: Sink;
 let tracing: Tracing;
-const exporter = new InMemorySpanExporter();
+let recorder: RecordedSpans;
 
 beforeAll(async () => {
   // After pg, ioredis and undici were loaded, as in the processes.
-  tracing = await startTracing({
-    endpoint: parseOtelEndpoint('http://127.0.0.1:4317'),
-    sampleRate: 1,
-    service: 'test',
-    onProblem: (message) => {
-      throw new Error(message);
-    },
-    exporter,
-  });
+  recorder = await recordSpans();
+  tracing = recorder.tracing;
   database = await createTestDatabase();
   db = openDatabase({
     url: database.url,
@@ -65,7 +57,7 @@ async function recorded(work: (span: Span) => Promise<unknown>): Promise<readonl
 /** The spans of a trace; they are handed over in batches. */
 async function finished(traceId: string): Promise<readonly ReadableSpan[]> {
   await new Promise((resolve) => setTimeout(resolve, 1200));
-  return exporter.getFinishedSpans().filter((span) => span.spanContext().traceId === traceId);
+  return recorder.all().filter((span) => span.spanContext().traceId === traceId);
 }
 
 const named = (spans: readonly ReadableSpan[], name: RegExp): ReadableSpan => {
@@ -132,22 +124,13 @@ describe('instrumented libraries', () => {
   });
 
   test('record nothing outside of our spans, or when detached from them', async () => {
-    const before = exporter.getFinishedSpans().length;
+    const before = recorder.all().length;
     await db.query('select 1');
     await redis.ping();
     const spans = await recorded(() => tracing.detached(() => db.query('select 2')));
     expect(spans.map((span) => span.name)).toEqual(['root']);
-    expect(exporter.getFinishedSpans()).toHaveLength(before + 1);
+    expect(recorder.all()).toHaveLength(before + 1);
   });
-});
-
-/** All that is sent of a span. */
-const shown = ({ name, attributes, events, links, status }: ReadableSpan) => ({
-  name,
-  attributes,
-  events,
-  links,
-  status,
 });
 
 describe('our spans', () => {
