@@ -1,6 +1,11 @@
 import type { DatabaseClock } from '../core/db/clock.ts';
 import { one, type Database, type Queryable } from '../core/db/database.ts';
-import { addPartitions, dropOldPartitions, partitionSpanDays } from '../core/db/partitions.ts';
+import {
+  PARTITIONED_TABLES,
+  addPartitions,
+  dropOldPartitions,
+  partitionSpanDays,
+} from '../core/db/partitions.ts';
 import { coerceError } from '../core/errors/app-error.ts';
 import {
   WORKER_ALIVE_MS,
@@ -131,11 +136,15 @@ async function dropOldHistory(deps: MaintenanceDeps, signal: AbortSignal): Promi
     logger.info({ workflows, files }, 'what deleted workflows left was removed');
 }
 
+const DEFAULT_PARTITIONS = PARTITIONED_TABLES.map(
+  (table) => `select count(*) as rows from ${table}_default`,
+).join(' union all ');
+
 /** Rows outside all dated partitions come from an id with a wrong time, or from partitions that were not made. */
 async function countStrayRows({ db, metrics, logger }: MaintenanceDeps): Promise<void> {
   const { rows } = one(
     await db.query<{ rows: number }>(
-      `select ((select count(*) from delivery_default) + (select count(*) from execution_default))::int as rows`,
+      `select sum(rows)::float8 as rows from (${DEFAULT_PARTITIONS}) as of_each`,
     ),
   );
   metrics.defaultPartitionRows.set(rows);

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { hasShape, runCommand, shownCommands } from './runbook.ts';
+import { hasShape, mendingCommands, runCommand, shownCommands } from './runbook.ts';
 
-it('takes the commands that show what they print, and no others', () => {
+it('tells the commands that show what they print from the others', () => {
   const page = '# A\n\n```sh\nrestart it\n```\n\n- then\n\n```sh\nls\n```\n\n```text\nfile\n…\n```\n';
   expect(shownCommands(page)).toEqual([{ command: 'ls', output: 'file\n…' }]);
+  expect(mendingCommands(page)).toEqual(['restart it']);
 });
 
 it('runs a command as a shell does', async () => {

@@ -16,6 +16,12 @@ export const shownCommands = (markdown: string): readonly ShownCommand[] =>
     }),
   );
 
+/** Blocks of `sh` that show no output: what mends something. */
+export const mendingCommands = (markdown: string): readonly string[] =>
+  [...markdown.matchAll(/^```sh\n((?:(?!```).*\n)*)```\n(?!\n```text)/gm)].map(([, command]) =>
+    command!.trim(),
+  );
+
 /** As somebody runs it who has pasted it into a shell. */
 export function runCommand(command: string, env: Readonly<Record<string, string>>): Promise<string> {
   return new Promise((resolve) => {

@@ -106,12 +106,16 @@ async function oldPartitions(
   return rows;
 }
 
+/** Executions of the span are still there: in a partition, or outside of all of them. */
+const HAS_EXECUTIONS = `select from millrace_partition where parent = 'execution' and first_id < $2 and end_id > $1
+    union all select from execution_default where id >= $1 and id < $2`;
+
 const IS_NEEDED: Readonly<Record<PartitionedTable, string>> = {
   execution: `select from execution where id >= $1 and id < $2 and next_dispatch_at is not null`,
-  step_run: `select from millrace_partition where parent = 'execution' and first_id < $2 and end_id > $1`,
-  step_log: `select from millrace_partition where parent = 'execution' and first_id < $2 and end_id > $1`,
+  step_run: HAS_EXECUTIONS,
+  step_log: HAS_EXECUTIONS,
   // A retry is younger than the delivery that it is given.
-  delivery: `select from millrace_partition where parent = 'execution' and first_id < $2 and end_id > $1
+  delivery: `${HAS_EXECUTIONS}
     union all select from execution where next_dispatch_at is not null and delivery_id >= $1 and delivery_id < $2`,
 };
 

@@ -170,7 +170,7 @@ export function createMetrics() {
     defaultPartitionRows: gauge(
       'default_partition_rows',
       'worker',
-      'Rows outside all dated partitions; anything but 0 wants a look',
+      'Rows of deliveries, executions, steps and their logs outside all dated partitions; anything but 0 wants a look',
       {},
     ),
     partitionsDropped: counter(
