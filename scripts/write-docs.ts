@@ -91,6 +91,19 @@ function figure(performance: string, what: string): string {
   return measured;
 }
 
+const NOT_MEASURED = 'not measured';
+
+function codeRow(of: (what: string) => string, runtime: 'JavaScript' | 'Python'): readonly string[] {
+  const backlog = `${runtime} backlog: CPU of`;
+  return [
+    `executions of one \`code\` step in ${runtime}`,
+    `${of(`${runtime} steps/s, one worker, backlog`)} a worker`,
+    `${of(`${backlog} the worker for each step`)}, and ${of(`${backlog} the sandboxes for each step`)} in sandboxes`,
+    runtime === 'JavaScript' ? of(`${backlog} PostgreSQL for each step`) : NOT_MEASURED,
+    `${of(`memory of a ${runtime} sandbox after a backlog`)} a sandbox, beside the worker`,
+  ];
+}
+
 function capacitySection(): string {
   const performance = readFileSync(pathOf(PERFORMANCE), 'utf8');
   const of = (what: string): string => figure(performance, what);
@@ -112,9 +125,9 @@ function capacitySection(): string {
       [
         'webhooks accepted while a worker executes',
         `${of('accepts/s while a worker executes')} an API, ${meanwhile} a worker`,
-        '',
-        '',
-        '',
+        NOT_MEASURED,
+        NOT_MEASURED,
+        NOT_MEASURED,
       ],
       [
         'executions of three `transform` steps',
@@ -130,6 +143,7 @@ function capacitySection(): string {
         of('3 `http` steps: CPU of PostgreSQL for each execution'),
         memory.worker,
       ],
+      ...(['JavaScript', 'Python'] as const).map((runtime) => codeRow(of, runtime)),
     ],
   );
 }

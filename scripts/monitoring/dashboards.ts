@@ -31,7 +31,7 @@ const OVERVIEW: Dashboard = {
       panels: [
         stat({
           title: 'Refused webhooks, 1 h',
-          about: 'Share answered with 503; 0.1 % are allowed. Alert AcceptErrorBudgetBurn.',
+          about: 'Share answered with 503 or 500; 0.1 % are allowed. Alert AcceptErrorBudgetBurn.',
           unit: 'percentunit',
           queries: one(BURN('accepted'), ''),
           bounds: [0.001, 0.0144],

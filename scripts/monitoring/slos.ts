@@ -34,7 +34,7 @@ export const SLOS: readonly Slo[] = [
     id: 'accepted',
     alert: 'AcceptErrorBudgetBurn',
     budget: 0.001,
-    badEvents: 'webhooks were refused with 503',
+    badEvents: 'webhooks were refused with 503 or 500',
     felt: 'Senders are told to come again; those that never repeat lose their webhooks.',
     total: (range) => range('millrace_deliveries_total'),
     bad: (range) => range('millrace_deliveries_total', '{outcome=~"shed|failed"}'),

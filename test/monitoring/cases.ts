@@ -161,7 +161,7 @@ const SLO_CASES = {
       'millrace_deliveries_total{outcome="failed"}': bad,
     }),
     0.001,
-    (share) => `${share} of webhooks were refused with 503 ${IN}; 0.1 % may be`,
+    (share) => `${share} of webhooks were refused with 503 or 500 ${IN}; 0.1 % may be`,
     ['1.667%', '0.4167%'],
   ),
   ...sloCases(

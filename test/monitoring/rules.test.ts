@@ -14,7 +14,8 @@ import {
 } from '../../scripts/write-monitoring.ts';
 import { PROJECT_ROOT } from '../support/processes.ts';
 import { promtool } from '../support/promtool.ts';
-import { documentedMetrics } from './documented.ts';
+import { createMetrics } from '../../src/core/telemetry/metrics.ts';
+import { documentedMetrics, namesBesideOthers } from './documented.ts';
 import { metricsOf, selectionsOf } from './expressions.ts';
 
 const RULES = ruleGroups().flatMap(({ rules }) => rules);
@@ -44,6 +45,21 @@ it.each(Object.entries(monitoringFiles()))(
     expect(await readFile(join(MONITORING_FOLDER, file), 'utf8')).toBe(text);
   },
 );
+
+it('docs/metrics.md names metrics that there are beside those of other systems', async () => {
+  const known = new Set([
+    ...createMetrics().catalog.map(({ name }) => name),
+    ...(await documentedMetrics()).keys(),
+    ...processMetrics(),
+  ]);
+  const rows = await namesBesideOthers();
+  expect(rows.length).toBeGreaterThan(20);
+  for (const [theirs, ours] of rows) {
+    const names = ours.match(/\b(?:millrace|process|nodejs)_\w+/g) ?? [];
+    if (names.length === 0) expect.soft(ours, theirs).toMatch(/^none: /);
+    for (const name of names) expect.soft(known, theirs).toContain(name);
+  }
+});
 
 it('every dashboard in the folder is one that is written', async () => {
   const files = await readdir(join(MONITORING_FOLDER, 'dashboards'));

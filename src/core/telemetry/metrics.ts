@@ -45,7 +45,7 @@ export function createMetrics() {
     deliveries: counter(
       'deliveries_total',
       'API',
-      'Webhook requests by what became of them: `rejected` for what the sender sent, `limited` by a rate limit (429), `shed` because too much waits and `failed` for want of the database (both 503)',
+      'Webhook requests by what became of them: `rejected` for what the sender sent, `limited` by a rate limit (429), `shed` because too much waits (503), and `failed` for want of the database (503) or by a fault of ours (500)',
       { outcome: DELIVERY_OUTCOMES },
     ),
     httpRequestDuration: timing(
@@ -206,7 +206,7 @@ export function createMetrics() {
     certificateExpiry: gauge(
       'certificate_expiry_timestamp_seconds',
       'every process',
-      'When a certificate ends, in seconds since 1970: of `PUBLIC_URL`, of the servers of `DATABASE_URL` and `REDIS_URL`, of the gateway that runners dial; no sample where there is no TLS',
+      'When a certificate ends, in seconds since 1970: of the servers of `DATABASE_URL` and `REDIS_URL`; on an API of `PUBLIC_URL`, on a worker of the gateway that runners dial; no sample where there is no TLS',
       { name: CERTIFICATES },
     ),
     sandboxClaim: histogram(
