@@ -22,6 +22,7 @@ export default defineConfig({
           name: 'unit',
           include: [
             'src/**/*.test.ts',
+            'bench/**/*.test.ts',
             'test/structure/**/*.test.ts',
             'test/support/**/*.test.ts',
             'test/kubernetes/**/*.test.ts',

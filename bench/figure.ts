@@ -5,6 +5,8 @@ export interface Figure {
   readonly target?:
     | { readonly atLeast: number; readonly stretch?: number }
     | { readonly atMost: number; readonly stretch?: number };
+  /** Taken in several measurements of a round, of which the highest counts: they load it differently. */
+  readonly isHighestOfRound?: true;
   /** n8n 2.8.4 in queue mode on a machine like it. */
   readonly n8n?: FigureRange;
   /** The figure of the same work without isolation, in the same run. */

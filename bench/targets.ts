@@ -99,14 +99,16 @@ export const FIGURES = {
   },
   resumeSameMs: { title: 'resume of a 1,000-step execution by a worker that knows the workflow', unit: 'ms' },
   apiMemoryMb: {
-    title: 'memory of the API under load (highest RSS)',
+    title: 'memory of the API under load (highest RSS of a round)',
     unit: 'MB',
+    isHighestOfRound: true,
     target: { atMost: 150 },
     n8n: { from: 500, to: 500, note: 'main' },
   },
   workerMemoryMb: {
-    title: 'memory of the worker under load (highest RSS)',
+    title: 'memory of the worker under load (highest RSS of a round)',
     unit: 'MB',
+    isHighestOfRound: true,
     target: { atMost: 200 },
     n8n: { from: 230, to: 860, note: 'worker' },
   },
