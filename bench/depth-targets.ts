@@ -34,6 +34,11 @@ export const DEPTH_FIGURES = {
     unit: '%',
     target: { atMost: 10 },
   },
+  depthLookCpuMs: {
+    title:
+      'depth: CPU of PostgreSQL for one look of an API at a long backlog, every 5 s or 20 times as long as it took',
+    unit: 'ms',
+  },
   depthEmptyWorkerMb: { title: 'depth: memory of the worker, empty database', unit: 'MB' },
   depthBacklogMemoryChange: {
     title: 'depth: memory of the worker, more with a long backlog',

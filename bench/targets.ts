@@ -3,6 +3,7 @@ import { FAIRNESS_FIGURES } from './fairness-targets.ts';
 import type { Figure } from './figure.ts';
 import { SANDBOX_FIGURES } from './sandbox-targets.ts';
 import { TELEMETRY_FIGURES } from './telemetry-targets.ts';
+import { WORKERS_FIGURES } from './workers-targets.ts';
 
 /** Every figure, and what it is held against (the release gates of the project). */
 export const FIGURES = {
@@ -132,6 +133,7 @@ export const FIGURES = {
   ...FAIRNESS_FIGURES,
   ...DEPTH_FIGURES,
   ...TELEMETRY_FIGURES,
+  ...WORKERS_FIGURES,
   othersPercent: { title: 'this machine: what others used of it before each round', unit: '%' },
   clientLimitPerSecond: {
     title: 'this machine: the load generator against a bare node:http server, which is its own limit',

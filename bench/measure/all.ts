@@ -16,6 +16,7 @@ import { sandboxLoad } from './sandbox/load.ts';
 import { sandboxSpare } from './sandbox/spare.ts';
 import { start } from './start.ts';
 import { telemetryAccept, telemetryExecute, telemetryHttp } from './telemetry.ts';
+import { workers } from './workers.ts';
 
 /** In the order of a round; `latency` goes by what `accept` found. */
 export const MEASURES: readonly Measure[] = [
@@ -44,6 +45,7 @@ export const ON_REQUEST: readonly Measure[] = [
   fairness,
   depth,
   tenth,
+  workers,
   telemetryAccept,
   telemetryExecute,
   telemetryHttp,

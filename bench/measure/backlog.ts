@@ -52,16 +52,26 @@ export interface BusyWindow {
   readonly perSecond: number;
 }
 
+/** The share of all that has ended when a busy window closes. */
+const UNTIL_SHARE = 0.97;
+
 /**
- * Counts what ended between `warmUpMs` after the first end and the time when `share` of all had ended, so that neither
- * the start nor the last few executions count.
+ * Counts what ended from `warmUpMs` after `afterShare` of all had ended (0: after the first end) until nearly all had, so that
+ * neither the start nor the last few executions count.
  */
-export async function busyWindow({ db }: Installation, warmUpMs: number, share = 0.97): Promise<BusyWindow> {
+export async function busyWindow(
+  { db }: Installation,
+  { warmUpMs = 0, afterShare = 0 }: { readonly warmUpMs?: number; readonly afterShare?: number },
+): Promise<BusyWindow> {
   const { rows } = await db.query<{ from_ms: number; to_ms: number; count: number }>(
     `with ended as (select extract(epoch from finished_at)::float8 * 1000 as at from execution),
-      span as (select min(at) + $1 as from_ms, percentile_disc($2) within group (order by at) as to_ms from ended)
+      span as (
+        select percentile_disc($2) within group (order by at) + $1 as from_ms,
+          percentile_disc($3) within group (order by at) as to_ms
+        from ended
+      )
     select from_ms, to_ms, (select count(*)::int from ended where at > from_ms and at <= to_ms) as count from span`,
-    [warmUpMs, share],
+    [warmUpMs, afterShare, UNTIL_SHARE],
   );
   const { from_ms: fromMs, to_ms: toMs, count } = rows[0]!; // aggregates give one row
   if (toMs - fromMs < 1000) throw new Error('the backlog was worked off before anything could be measured');

@@ -1,20 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { openDatabase } from '../../src/core/db/database.ts';
 import { partitionSpanDays } from '../../src/core/db/partitions.ts';
 import { DAY_MS, HOUR_MS } from '../../src/core/definition/duration.ts';
-import { createIngest } from '../../src/core/deliveries/ingest.ts';
 import type { Owner } from '../../test/support/executions.ts';
 import {
   insertBacklog,
   insertHistory,
   makeOwners,
   makePartitions,
-  sampleDelivery,
   type SampleRequest,
 } from '../../test/support/history.ts';
 import { createHeaders, makeBody } from '../load/signed-bodies.ts';
 import { withInstallation, type Installation } from '../platform/installation.ts';
 import { changeOf, median } from '../statistics.ts';
+import { measureAccepts, measureLook, type AcceptCell } from './depth-api.ts';
 import type { Measure, MeasureContext, Figures } from './measure.ts';
 import { transformWorkflow } from './workflows.ts';
 
@@ -32,9 +30,6 @@ const TENANTS = 50;
 /** As PERFORMANCE asks for where differences are small. */
 const PAIRS = 7;
 const WARM_UP_MS = 1500;
-const ACCEPT_MS = 2000;
-const ACCEPT_WARM_UP_MS = 500;
-const CALLERS = 50;
 /** More than a worker executes while it is looked at. */
 const ENOUGH_PER_SECOND = 5000;
 
@@ -51,13 +46,10 @@ interface Subject {
   refill(wanted: number): Promise<void>;
 }
 
-interface Cell {
+interface Cell extends AcceptCell {
   readonly executionsPerSecond: number;
   /** Of the worker and PostgreSQL, for each execution. */
   readonly executionCpuMs: number;
-  readonly acceptsPerSecond: number;
-  /** Of PostgreSQL, for each delivery. */
-  readonly acceptCpuMs: number;
   readonly workerMb: number;
 }
 
@@ -107,8 +99,8 @@ const depthMeasure = (name: string, title: string, { queued, ended }: Depth): Me
             cells.push(row);
             context.say(`pair ${pair}/${PAIRS}: ${row.map(describeCell).join('; ')}`);
           }
-          await requireDepth(backlog, history, { queued, ended });
-          return figuresOf(cells);
+          await requireDepth(subjects, { queued, ended });
+          return { ...figuresOf(cells), depthLookCpuMs: await measureLook(backlog.installation) };
         }),
       ),
     ),
@@ -149,7 +141,7 @@ async function measureCell(subject: Subject, seconds: number): Promise<Cell> {
   const { installation } = subject;
   const { sampler } = installation;
   await subject.refill((seconds + WARM_UP_MS / 1000 + 1) * ENOUGH_PER_SECOND);
-  const accepts = await measureAccepts(subject);
+  const accepts = await measureAccepts(installation, subject.owners, REQUEST);
   await installation.startWorker();
   await delay(WARM_UP_MS);
   const ended = (): Promise<number> =>
@@ -166,7 +158,7 @@ async function measureCell(subject: Subject, seconds: number): Promise<Cell> {
     executionCpuMs: used('worker') + used('postgres'),
     workerMb: sampler.peakBytes('worker') / 1e6,
   };
-  await installation.stopWorker();
+  await installation.stopWorkers();
   const { rowCount } = await installation.db.query(
     `select from execution where next_dispatch_at is not null limit 1`,
   );
@@ -177,58 +169,17 @@ async function measureCell(subject: Subject, seconds: number): Promise<Cell> {
 const describeCell = (cell: Cell): string =>
   `${cell.executionsPerSecond.toFixed(0)} executions/s, ${cell.executionCpuMs.toFixed(3)} ms of CPU each, ${cell.acceptCpuMs.toFixed(3)} ms a delivery`;
 
-/** Deliveries as the API records them: many callers that share commits. */
-async function measureAccepts({
-  installation: { db: admin, sampler },
-  owners,
-}: Subject): Promise<Pick<Cell, 'acceptsPerSecond' | 'acceptCpuMs'>> {
-  const { user, password, host, port, database } = admin;
-  const db = openDatabase({
-    url: `postgres://${user}:${password}@${host}:${port}/${database}`,
-    role: 'millrace_ingest',
-    name: 'millrace bench ingest',
-    maxConnections: 4,
-    queryTimeoutMs: 10_000,
-    acquireTimeoutMs: 5000,
-    lookUpsOnly: true,
-    onError: () => undefined, // whoever uses it hears of it
-  });
-  const ingest = createIngest({ db });
-  try {
-    let sent = 0;
-    const acceptFor = async (ms: number): Promise<void> => {
-      const untilMs = Date.now() + ms;
-      await Promise.all(
-        Array.from({ length: CALLERS }, async () => {
-          while (Date.now() < untilMs) {
-            await ingest.add(sampleDelivery(owners[sent++ % owners.length]!, REQUEST)); // within the list
-          }
-        }),
-      );
-    };
-    await acceptFor(ACCEPT_WARM_UP_MS);
-    const before = sent;
-    const fromMs = Date.now();
-    await acceptFor(ACCEPT_MS);
-    const toMs = Date.now();
-    const accepted = sent - before;
-    await delay(300);
-    return {
-      acceptsPerSecond: (accepted / (toMs - fromMs)) * 1000,
-      acceptCpuMs: sampler.cpuMs('postgres', fromMs, toMs) / accepted,
-    };
-  } finally {
-    await db.end();
-  }
-}
-
-/** The depth was there until the end, and nothing failed. */
-async function requireDepth(backlog: Subject, history: Subject, { queued, ended }: Depth): Promise<void> {
+/** The depth was there until the end, and nothing failed of what was run; a history has failures of its own. */
+async function requireDepth(
+  [empty, backlog, history]: readonly [Subject, Subject, Subject],
+  { queued, ended }: Depth,
+): Promise<void> {
   const count = async ({ installation: { db } }: Subject, condition: string): Promise<number> =>
     (await db.query<{ n: number }>(`select count(*)::int as n from execution where ${condition}`)).rows[0]!.n;
   const waiting = await count(backlog, `next_dispatch_at is not null`);
   const past = await count(history, `next_dispatch_at is null and error is null`);
-  const failed = await count(backlog, `state = 'failed'`);
+  const isFailed = `state = 'failed'`;
+  const failed = (await count(empty, isFailed)) + (await count(backlog, isFailed));
   if (waiting < queued / 2 || past < ended * 0.9 || failed > 0) {
     throw new Error(`in the end ${waiting} were queued, ${past} had succeeded and ${failed} failed`);
   }

@@ -30,7 +30,9 @@ export const execute: Measure = {
       await untilDrained(installation);
       await requireRows(installation, count);
       await requireAllSucceeded(installation, count, STEPS);
-      const { fromMs, toMs, executions, perSecond } = await busyWindow(installation, WARM_UP_MS);
+      const { fromMs, toMs, executions, perSecond } = await busyWindow(installation, {
+        warmUpMs: WARM_UP_MS,
+      });
       const cpuEach = (name: string): number => sampler.cpuMs(name, fromMs, toMs) / executions;
       return {
         transformPerSecond: perSecond,

@@ -32,7 +32,9 @@ export const http: Measure = {
         await untilDrained(installation);
         await requireRows(installation, count);
         await requireAllSucceeded(installation, count, STEPS);
-        const { fromMs, toMs, executions, perSecond } = await busyWindow(installation, WARM_UP_MS);
+        const { fromMs, toMs, executions, perSecond } = await busyWindow(installation, {
+          warmUpMs: WARM_UP_MS,
+        });
         const cpuEach = (name: string): number => sampler.cpuMs(name, fromMs, toMs) / executions;
         return {
           httpPerSecond: perSecond,
@@ -70,6 +72,7 @@ export const overhead: Measure = {
           calls.push(await timeBareCalls(origin));
           steps.push(await timeSteps(installation));
         }
+        await requireAllSucceeded(installation, REPEATS, CHAIN);
         // The first of each pays for compiling what it runs.
         const stepMs = median(steps.slice(1));
         const bareCallMs = median(calls.slice(1));

@@ -1,8 +1,9 @@
 import { withInstallation, type Installation } from '../platform/installation.ts';
 import { median } from '../statistics.ts';
 import { waitFor } from '../../test/support/wait-for.ts';
+import { requireAllSucceeded } from './checks.ts';
 import { startFigures, type Measure } from './measure.ts';
-import { RESUME_OUTCOMES, resumeWorkflow } from './workflows.ts';
+import { RESUME_OUTCOMES, RESUME_STEPS, resumeWorkflow } from './workflows.ts';
 
 const REPEATS = 7;
 
@@ -24,10 +25,11 @@ export const resume: Measure = {
       }
       await installation.deploy(resumeWorkflow('2s'));
       const { id, activeMs } = await startAndWait(installation);
-      await installation.stopWorker('SIGKILL');
+      await installation.stopWorkers('SIGKILL');
       await untilDue(installation, id);
       const workerStart = await installation.startWorker();
       const resumeFreshMs = (await activeMsAtEnd(installation, id)) - activeMs;
+      await requireAllSucceeded(installation, REPEATS + 1, RESUME_STEPS);
       return {
         resumeSameMs: median(same),
         resumeFreshMs,

@@ -54,6 +54,8 @@ const CHAINED = 400;
 const LISTED = 600;
 /** Outcomes in the journal of {@link resumeWorkflow} when it waits. */
 export const RESUME_OUTCOMES = CHAINED + LISTED;
+/** In the end: the wait and the last step, too. */
+export const RESUME_STEPS = RESUME_OUTCOMES + 2;
 
 /** A thousand outcomes, then a wait, then one more step. */
 export const resumeWorkflow = (wait: string): string => `

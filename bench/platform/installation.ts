@@ -18,17 +18,31 @@ export interface Installation {
   readonly db: pg.Client;
   readonly sampler: Sampler;
   readonly apiStart: Start;
-  /** Of the processes that run now. @throws when there is no worker */
+  /** Of the processes that run now. @throws when there is no worker, or there are several */
   pids(): { readonly api: number; readonly worker: number };
   /** Starts a worker and resolves when it is ready. */
   startWorker(): Promise<Start>;
-  stopWorker(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  /** Starts several at once and resolves when all are ready. */
+  startWorkers(count: number): Promise<readonly RunningWorker[]>;
+  /** Stops all that run. */
+  stopWorkers(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   stopApi(): Promise<void>;
   /** Deploys a workflow and gives the full URL of its webhook. */
   deploy(definition: string, files?: JsonObject): Promise<string>;
-  /** The sum of the samples of the worker's metrics that have these labels. */
-  workerMetric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
+  /** The sum of the samples of the only worker's metrics that have these labels. @throws when there is none or several */
+  workerMetric(name: string, labels?: Labels): Promise<number>;
 }
+
+export interface RunningWorker {
+  /** What the sampler knows it by. */
+  readonly name: string;
+  readonly pid: number;
+  readonly start: Start;
+  /** The sum of the samples of its metrics that have these labels. */
+  readonly metric: (name: string, labels?: Labels) => Promise<number>;
+}
+
+type Labels = Readonly<Record<string, string>>;
 
 /** What it took a process to be ready. */
 export interface Start {
@@ -105,7 +119,8 @@ async function start(
     LOG_LEVEL: 'warn',
     ...options.env,
   };
-  const startOne = async (name: 'api' | 'worker') => {
+  /** @param label what the sampler is to know it by */
+  const startOne = async (name: 'api' | 'worker', label: string) => {
     const port = await freePort();
     const startedAt = performance.now();
     const [node, ...rest] = platformCommand(name, { built: true });
@@ -113,45 +128,55 @@ async function start(
       env: { ...environment, [name === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port) },
     });
     started.push(child);
-    sampler.watch(name, child.pid);
+    sampler.watch(label, child.pid);
     await untilReady(child, port, name);
     const ms = performance.now() - startedAt;
     return { child, port, start: { ms, mb: ((await residentBytes(child.pid)) ?? 0) / 1e6 } };
   };
 
-  const api = await startOne('api');
+  const api = await startOne('api', 'api');
   const client = createApiClient(`http://127.0.0.1:${api.port}`, apiKey);
   await putSecret(client, secret);
-  let worker: { readonly child: TestProcess; readonly port: number } | undefined;
+  let workers: readonly (RunningWorker & { readonly child: TestProcess })[] = [];
+  const startWorkers = async (count: number): Promise<typeof workers> => {
+    const labels = Array.from({ length: count }, (_, index) =>
+      index === 0 ? 'worker' : `worker ${index + 1}`,
+    );
+    workers = await Promise.all(
+      labels.map(async (name) => {
+        const { child, port, start } = await startOne('worker', name);
+        return { name, pid: child.pid, start, child, metric: metricsAt(port) };
+      }),
+    );
+    return workers;
+  };
+  const onlyWorker = () => {
+    const [worker] = workers;
+    if (worker === undefined || workers.length > 1) throw new Error(`${workers.length} workers run, not one`);
+    return worker;
+  };
   return {
     client,
     secret,
     db,
     sampler,
     apiStart: api.start,
-    pids() {
-      if (worker === undefined) throw new Error('no worker runs');
-      return { api: api.child.pid, worker: worker.child.pid };
-    },
+    pids: () => ({ api: api.child.pid, worker: onlyWorker().pid }),
     async startWorker() {
-      const started = await startOne('worker');
-      worker = started;
-      return started.start;
+      await startWorkers(1);
+      return onlyWorker().start;
     },
-    async stopWorker(signal = 'SIGTERM') {
-      if (worker !== undefined) await end(worker.child, signal);
-      worker = undefined;
+    startWorkers,
+    async stopWorkers(signal = 'SIGTERM') {
+      await Promise.all(workers.map(({ child }) => end(child, signal)));
+      workers = [];
     },
     stopApi: () => end(api.child, 'SIGTERM'),
     async deploy(definition, files) {
       const { hook } = await client.deploy(definition, files);
       return `http://127.0.0.1:${api.port}${hook}`;
     },
-    async workerMetric(name, labels = {}) {
-      if (worker === undefined) throw new Error('no worker runs');
-      const response = await fetch(`http://127.0.0.1:${worker.port}/metrics`);
-      return sampleOf(await response.text(), name, labels);
-    },
+    workerMetric: async (name, labels) => onlyWorker().metric(name, labels),
   };
 }
 
@@ -164,8 +189,15 @@ export async function putSecret(client: ApiClient, secret: string): Promise<void
   if (reply.status >= 300) throw new Error(`the credential was refused: ${reply.status} ${reply.text}`);
 }
 
+const metricsAt =
+  (port: number): RunningWorker['metric'] =>
+  async (name, labels = {}) => {
+    const response = await fetch(`http://127.0.0.1:${port}/metrics`);
+    return sampleOf(await response.text(), name, labels);
+  };
+
 /** The sum of all samples with these labels, in the text format of Prometheus. */
-function sampleOf(text: string, name: string, labels: Readonly<Record<string, string>>): number {
+function sampleOf(text: string, name: string, labels: Labels): number {
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
   return text
     .split('\n')

@@ -111,7 +111,7 @@ function saturate(context: MeasureContext, order: Order): Promise<Saturation> {
     await requireAllSucceeded(installation, count, 1);
     const { hits, misses } = await claimCounts(installation);
     if (hits + misses !== count) throw new Error(`${count} steps ran, but ${hits + misses} claims were made`);
-    const { fromMs, toMs, executions, perSecond } = await busyWindow(installation, WARM_UP_MS);
+    const { fromMs, toMs, executions, perSecond } = await busyWindow(installation, { warmUpMs: WARM_UP_MS });
     return {
       perSecond,
       cpuMs: (name) => sampler.cpuMs(name, fromMs, toMs) / executions,
