@@ -15,25 +15,12 @@ import { describeMachine } from './platform/machine.ts';
 import { residentBytes } from './platform/proc.ts';
 import { startServicesUntilSignal } from './platform/services.ts';
 import { drawLines, type Panel } from './soak-chart.ts';
-import { slopeOf } from './statistics.ts';
+import { judgeSoak, type SoakSample } from './soak-verdict.ts';
 
 const USAGE = 'Usage: npm run soak [-- --minutes <1-1440> --rate <webhooks/s> --chart <file>]';
 const CHART = join(PROJECT_ROOT, 'docs', 'soak.svg');
 const STEPS = 3;
 const SAMPLES = 120;
-const WARM_UP_SHARE = 0.25;
-/** FAULTS, Load and soak. */
-const MAX_SLOPE_MB_PER_HOUR = 1;
-
-interface Sample {
-  readonly minute: number;
-  readonly apiMb: number;
-  readonly workerMb: number;
-  readonly apiDescriptors: number;
-  readonly workerDescriptors: number;
-  readonly dispatchIndexMb: number;
-  readonly bytesPerExecution: number;
-}
 
 interface Settings {
   readonly minutes: number;
@@ -94,11 +81,12 @@ async function main(): Promise<number> {
         return sampling;
       },
     );
-    const slopes = reportSlopes(samples);
+    const verdicts = judgeSoak(samples);
+    for (const { text } of verdicts) process.stdout.write(`${text}\n`);
     const title = `${minutes} min at ${rate} webhooks/s of ${STEPS} http steps; ${machine.cores} cores of ${machine.cpu}, commit ${machine.commit}`;
     await writeFile(chart, drawLines(title, panelsOf(samples)));
     process.stdout.write(`${chart} is written\n`);
-    return slopes.every((slope) => slope < MAX_SLOPE_MB_PER_HOUR) ? 0 : 1;
+    return verdicts.every(({ isWithin }) => isWithin) ? 0 : 1;
   } finally {
     await services.stop();
   }
@@ -108,8 +96,8 @@ async function sampleUntil(
   installation: Installation,
   minutes: number,
   over: AbortSignal,
-): Promise<readonly Sample[]> {
-  const samples: Sample[] = [];
+): Promise<readonly SoakSample[]> {
+  const samples: SoakSample[] = [];
   const startedAt = performance.now();
   while (!over.aborted) {
     samples.push(await sample(installation, (performance.now() - startedAt) / 60_000));
@@ -118,7 +106,7 @@ async function sampleUntil(
   return samples;
 }
 
-async function sample(installation: Installation, minute: number): Promise<Sample> {
+async function sample(installation: Installation, minute: number): Promise<SoakSample> {
   const { api, worker } = installation.pids();
   const [apiBytes, workerBytes] = await Promise.all([residentBytes(api), residentBytes(worker)]);
   return {
@@ -134,7 +122,7 @@ async function sample(installation: Installation, minute: number): Promise<Sampl
 const descriptorsOf = async (pid: number): Promise<number> => (await readdir(`/proc/${pid}/fd`)).length;
 
 /** History grows with what runs, so its tables are given per execution; the index of live ones is to stay as it is. */
-async function sizesOf(db: Client): Promise<Pick<Sample, 'dispatchIndexMb' | 'bytesPerExecution'>> {
+async function sizesOf(db: Client): Promise<Pick<SoakSample, 'dispatchIndexMb' | 'bytesPerExecution'>> {
   const { rows } = await db.query<{ index_bytes: number; bytes: number; executions: number }>(
     `with parts as (
        select inhrelid as id from pg_inherits
@@ -150,18 +138,8 @@ async function sizesOf(db: Client): Promise<Pick<Sample, 'dispatchIndexMb' | 'by
   return { dispatchIndexMb: index_bytes / 1e6, bytesPerExecution: executions === 0 ? 0 : bytes / executions };
 }
 
-/** Of memory after the warm-up, in MB an hour, by least squares. */
-function reportSlopes(samples: readonly Sample[]): readonly number[] {
-  const settled = samples.slice(Math.floor(samples.length * WARM_UP_SHARE));
-  return (['apiMb', 'workerMb'] as const).map((key) => {
-    const slope = slopeOf(settled.map((one) => [one.minute / 60, one[key]]));
-    process.stdout.write(`${key}: ${slope.toFixed(2)} MB/h after the warm-up\n`);
-    return slope;
-  });
-}
-
-function panelsOf(samples: readonly Sample[]): readonly Panel[] {
-  const line = (name: string, key: keyof Sample) => ({
+function panelsOf(samples: readonly SoakSample[]): readonly Panel[] {
+  const line = (name: string, key: keyof SoakSample) => ({
     name,
     points: samples.map((one) => [one.minute, one[key]] as const),
   });
