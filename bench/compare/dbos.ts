@@ -26,10 +26,10 @@ export async function installDbos(say: (text: string) => void): Promise<System> 
     say,
   );
   const program = await placeProgram(folder, 'dbos.mjs');
-  return { name: `DBOS ${VERSION}`, measure: (services, webhooks) => measure(services, program, webhooks) };
+  return { name: `DBOS ${VERSION}`, measure: (services, seconds) => measure(services, program, seconds) };
 }
 
-async function measure(services: Services, program: string, webhooks: number): Promise<Measured> {
+async function measure(services: Services, program: string, seconds: number): Promise<Measured> {
   const database = await services.createDatabase();
   const sql = new pg.Client({ connectionString: database.url });
   await sql.connect();
@@ -39,7 +39,7 @@ async function measure(services: Services, program: string, webhooks: number): P
   });
   try {
     await child.waitForOutput(/listening/, { timeoutMs: READY_WITHIN_MS });
-    const load = await measureLoad(services, { url: `http://127.0.0.1:${port}/` }, webhooks, (count) =>
+    const load = await measureLoad(services, { url: `http://127.0.0.1:${port}/` }, seconds, (count) =>
       untilEnded(sql, count),
     );
     const { rows } = await sql.query<Ended>(

@@ -31,10 +31,10 @@ export async function installN8n(say: (text: string) => void): Promise<System> {
     say,
   );
   const program = join(folder, 'node_modules', 'n8n', 'bin', 'n8n');
-  return { name: `n8n ${VERSION}`, measure: (services, webhooks) => measure(services, program, webhooks) };
+  return { name: `n8n ${VERSION}`, measure: (services, seconds) => measure(services, program, seconds) };
 }
 
-async function measure(services: Services, program: string, webhooks: number): Promise<Measured> {
+async function measure(services: Services, program: string, seconds: number): Promise<Measured> {
   const database = await services.createDatabase();
   await services.emptyRedis();
   const sql = new pg.Client({ connectionString: database.url });
@@ -58,7 +58,7 @@ async function measure(services: Services, program: string, webhooks: number): P
     const url = `http://127.0.0.1:${port}/webhook/${PATH}`;
     await untilReady(url, [main, worker]);
     // One was sent to see whether it is ready.
-    const load = await measureLoad(services, { url, expectedStatus: 200 }, webhooks, (count) =>
+    const load = await measureLoad(services, { url, expectedStatus: 200 }, seconds, (count) =>
       untilEnded(sql, 1 + count),
     );
     const { rows } = await sql.query<Ended>(

@@ -6,7 +6,7 @@ import { waitFor } from '../../test/support/wait-for.ts';
 import type { Services } from '../platform/services.ts';
 import { installInto } from './npm-folder.ts';
 import { placeProgram } from './programs.ts';
-import { measureLoad, toMeasured, untilEndedBy, WARM_UP, type Measured, type System } from './system.ts';
+import { measureLoad, toMeasured, untilEndedBy, type Measured, type System } from './system.ts';
 
 const SERVER_VERSION = '1.7.12';
 const SDK_VERSION = '1.17.2';
@@ -39,17 +39,17 @@ export async function installRestate(say: (text: string) => void): Promise<Syste
   };
   return {
     name: `Restate ${SERVER_VERSION}`,
-    measure: (services, webhooks) => measure(services, places, webhooks),
+    measure: (services, seconds) => measure(services, places, seconds),
   };
 }
 
-async function measure(services: Services, places: Places, webhooks: number): Promise<Measured> {
+async function measure(services: Services, places: Places, seconds: number): Promise<Measured> {
   const started: TestProcess[] = [];
   try {
     const { ingress, count } = await start(services, places, started);
     const target = { url: `${ingress}/bench/run/send` };
-    const load = await measureLoad(services, target, webhooks, (ended) => untilEnded(count, ended));
-    const measured = await countAfter(count, WARM_UP);
+    const load = await measureLoad(services, target, seconds, (ended) => untilEnded(count, ended));
+    const measured = await countAfter(count, load.warmUp);
     return toMeasured(load, {
       count: measured.count,
       seconds: (measured.lastMs - measured.firstMs) / 1000,
