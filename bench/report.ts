@@ -66,7 +66,8 @@ same runs, and what the runtime did in gVisor, driven by a bare loop, before the
 
 ${sandboxTable(all)}
 
-What a backlog of 1,000,000 executions and a history of 10,000,000 rows change is measured by \`npm run bench -- --only depth\`; [scaling.md](scaling.md) has it.
+What a backlog of 1,000,000 executions and a history of 10,000,000 rows change is measured by \`npm run bench -- --only depth\`, what 2 and 4 workers do by
+\`--only workers\`; [scaling.md](scaling.md) has it.
 
 ## How it is measured
 
