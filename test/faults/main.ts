@@ -172,7 +172,17 @@ function renderTotals(ran: readonly RanRow[]): string {
   for (const { row } of ran) times.set(row.id, (times.get(row.id) ?? 0) + 1);
   const sum = (name: keyof Counts): number =>
     ran.reduce((total, { result }) => total + result.counts[name], 0);
-  const names = ['ok', 'fail', 'info', 'lost', 'phantom', 'duplicates', 'stuck', 'reRun'] as const;
+  const names = [
+    'ok',
+    'fail',
+    'info',
+    'lost',
+    'phantom',
+    'duplicates',
+    'stuck',
+    'reRun',
+    'strayCalls',
+  ] as const;
   const rows = [...times].map(([id, count]) => (count === 1 ? id : `${id} × ${count}`));
   return `${ran.length} rows held (${rows.join(', ')}): ${names.map((name) => `${name} ${sum(name)}`).join(', ')}`;
 }

@@ -47,7 +47,7 @@ function renderFacts(facts: RunFacts, ran: readonly RanRow[]): string {
   const count = (name: keyof Counts): string => sum(name).toLocaleString('en');
   return `Last run: ${facts.date.toISOString().slice(0, 10)}, commit ${facts.commit}, ${facts.cores} cores, ${facts.memoryGiB} GiB of memory, Node ${facts.node}; load
 generator, platform, databases and all share them. ${ran.length} rows in ${Math.round(facts.tookMs / 60_000)} minutes: ${count('ok')} requests accepted, ${count('info')} answered 5xx or cut off; ${count('lost')} lost,
-${count('phantom')} phantom, ${count('duplicates')} duplicates, ${count('stuck')} stuck, ${count('reRun')} re-run. ${count('repeatedInFlight')} steps that were cut off ran again under their key.`;
+${count('phantom')} phantom, ${count('duplicates')} duplicates, ${count('stuck')} stuck, ${count('reRun')} re-run, ${count('strayCalls')} stray calls. ${count('repeatedInFlight')} steps that were cut off ran again under their key.`;
 }
 
 /** Ordered by id, whatever the order of the run was. */

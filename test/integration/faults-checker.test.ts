@@ -11,6 +11,7 @@ import { createOwner, type Owner } from '../support/executions.ts';
 /** The checker that judges the rows of the matrix of faults is shown one fault of each kind, on a real database. */
 const HEALTHY = 30;
 const STEPS = ['one', 'two', 'three'];
+const PATH = '/checked/';
 
 let testDatabase: TestDatabase;
 let sql: pg.Pool;
@@ -32,6 +33,7 @@ interface Run {
   readonly endpointId: string;
   readonly sent: Sent[];
   readonly times: Map<string, number[]>;
+  readonly calls: { readonly step: string; readonly key: string }[];
 }
 
 interface Planted {
@@ -77,7 +79,11 @@ async function plant(run: Run, key: string = randomUUID(), state = 'succeeded'):
      select $1, id, 1, $2, 'succeeded', now(), now() from unnest($3::text[]) id`,
     [executionId, owner.tenantId, STEPS],
   );
-  for (const step of STEPS) run.times.set(`${executionId}.${step}`, [Date.now() - 1000]);
+  for (const step of STEPS) {
+    const key = `${executionId}.${step}`;
+    run.times.set(key, [Date.now() - 1000]);
+    run.calls.push({ step, key });
+  }
   return { deliveryId, executionId };
 }
 
@@ -88,7 +94,7 @@ async function plantAccepted(run: Run): Promise<Planted> {
 }
 
 async function startRun(): Promise<Run> {
-  const run: Run = { endpointId: randomUUID(), sent: [], times: new Map() };
+  const run: Run = { endpointId: randomUUID(), sent: [], times: new Map(), calls: [] };
   for (let n = 0; n < HEALTHY; n++) await plantAccepted(run);
   return run;
 }
@@ -97,23 +103,18 @@ const judge = (run: Run, extra: Partial<CheckOptions> = {}): Promise<Counts> =>
   check({
     sql,
     ledger: {
-      url: '',
-      port: 0,
       timesOf: (key) => run.times.get(key) ?? [],
-      keys: () => run.times.keys(),
-      delay: () => undefined,
-      pending: () => 0,
-      callers: () => [],
-      close: () => Promise.resolve(),
+      keysBelow: () => run.calls.map(({ step, key }) => ({ path: PATH + step, keys: new Set([key]) })),
     },
     endpointId: run.endpointId,
+    path: PATH,
     stepsEach: STEPS.length,
     sent: run.sent,
     boundMs: 300,
     ...extra,
   });
 
-const NOTHING = { lost: 0, phantom: 0, duplicates: 0, stuck: 0, reRun: 0 };
+const NOTHING = { lost: 0, phantom: 0, duplicates: 0, stuck: 0, reRun: 0, strayCalls: 0 };
 
 async function expectFault(run: Run, fault: Partial<typeof NOTHING>): Promise<void> {
   await expect(judge(run)).rejects.toMatchObject({
@@ -170,6 +171,7 @@ test('a second delivery of a key is a duplicate, though its execution did nothin
   const key = run.sent[0]!.id;
   const { executionId } = await plant(run, key);
   await sql.query('delete from step_run where execution_id = $1', [executionId]);
+  run.calls.splice(-STEPS.length);
   await expectFault(run, { duplicates: 1 });
 });
 
@@ -213,7 +215,20 @@ test('a step that is recorded but never reached the ledger, or is not recorded a
   await sql.query(`delete from step_run where execution_id = $1 and step_id = 'two'`, [
     unrecorded.executionId,
   ]);
+  run.calls.splice(-2, 1);
   await expectFault(run, { reRun: 2 });
+});
+
+test.each([
+  ['of a step that is not recorded', (id: string) => `${id}.two.1`],
+  ['of another step', (id: string) => `${id}.one`],
+  ['of an execution that is not there', () => `${randomUUID()}.two`],
+  ['of nothing', () => 'undefined'],
+])('a call under a key %s is a stray', async (_what, keyOf) => {
+  const run = await startRun();
+  const { executionId } = await plantAccepted(run);
+  run.calls.push({ step: 'two', key: keyOf(executionId) });
+  await expectFault(run, { strayCalls: 1 });
 });
 
 test('a run in which little was accepted does not pass, though nothing was lost', async () => {

@@ -80,6 +80,7 @@ describe('the table of docs/guarantees.md', () => {
     duplicates: 0,
     stuck: 0,
     reRun: 0,
+    strayCalls: 0,
     repeatedInFlight: 2,
     executions: 101,
     lostLeases: 1,

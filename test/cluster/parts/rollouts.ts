@@ -171,6 +171,7 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
         sql,
         ledger,
         endpointId: target.endpointId,
+        path: target.path,
         stepsEach: target.stepsEach,
         sent: load.sent,
         boundMs: 120_000,

@@ -15,6 +15,8 @@ export interface Counts {
   readonly stuck: number;
   /** Steps that ran again after their outcome was committed. */
   readonly reRun: number;
+  /** Calls from the endpoint's workflow under a key that is not of the step that they are for. */
+  readonly strayCalls: number;
   /** Steps that were cut off and ran again under the same key: allowed, and counted. */
   readonly repeatedInFlight: number;
   readonly executions: number;
@@ -24,8 +26,10 @@ export interface Counts {
 export interface CheckOptions {
   /** As the database's administrator, past every proxy. */
   readonly sql: pg.Pool;
-  readonly ledger: Ledger;
+  readonly ledger: Pick<Ledger, 'timesOf' | 'keysBelow'>;
   readonly endpointId: string;
+  /** Below which the steps call the ledger, each at its own name. */
+  readonly path: string;
   /** How many steps of each execution call the ledger. */
   readonly stepsEach: number;
   /** Everything the client sent to this endpoint. */
@@ -52,10 +56,10 @@ const CLOCK_TOLERANCE_MS = 250;
 export async function check(options: CheckOptions): Promise<Counts> {
   await quiet(options);
   const counts = await count(options);
-  const { lost, phantom, duplicates, stuck, reRun, ok, fail, info } = counts;
+  const { lost, phantom, duplicates, stuck, reRun, strayCalls, ok, fail, info } = counts;
   assert.deepEqual(
-    { lost, phantom, duplicates, stuck, reRun },
-    { lost: 0, phantom: 0, duplicates: 0, stuck: 0, reRun: 0 },
+    { lost, phantom, duplicates, stuck, reRun, strayCalls },
+    { lost: 0, phantom: 0, duplicates: 0, stuck: 0, reRun: 0, strayCalls: 0 },
     `the checker found faults: ${JSON.stringify(counts)}`,
   );
   assert.ok(
@@ -111,6 +115,7 @@ async function count(options: CheckOptions): Promise<Counts> {
     duplicates: rows.filter(({ deliveries }) => deliveries > 1).length,
     stuck: rows.filter(({ state }) => !['succeeded', 'failed', 'cancelled'].includes(state)).length,
     reRun: steps.reRun + (mayFail ? 0 : Math.abs(steps.recorded - rows.length * stepsEach)),
+    strayCalls: await countStrayCalls(options),
     repeatedInFlight: steps.repeatedInFlight,
     executions: rows.length,
     lostLeases: rows.reduce((sum, row) => sum + (row.lost_leases ?? 0), 0),
@@ -149,4 +154,23 @@ async function countSteps({ sql, ledger, endpointId, claimsMayVanish = false }: 
     else if (times.length > 1) repeatedInFlight++;
   }
   return { recorded: rows.length, reRun, repeatedInFlight };
+}
+
+/**
+ * A step has one key, `<execution>.<step>`, however often it is tried, and it calls with no other: an execution that
+ * changed its key would be seen as two by the service, and one that nothing is recorded of is seen by nobody else.
+ */
+async function countStrayCalls({ sql, ledger, endpointId, path }: CheckOptions): Promise<number> {
+  const { rows } = await sql.query<{ key: string }>(
+    `select distinct s.execution_id || '.' || s.step_id as key
+     from step_run s join execution e on e.id = s.execution_id join delivery d on d.id = e.delivery_id
+     where d.endpoint_id = $1`,
+    [endpointId],
+  );
+  const recorded = new Set(rows.map(({ key }) => key));
+  const strays = ledger.keysBelow(path).flatMap(({ path: called, keys }) => {
+    const step = called.slice(path.length);
+    return [...keys].filter((key) => !recorded.has(key) || !key.endsWith(`.${step}`));
+  });
+  return strays.length;
 }

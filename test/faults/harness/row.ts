@@ -84,6 +84,7 @@ export async function runRow(row: FaultRow, stage: Stage): Promise<RowResult> {
     sql: stage.sql,
     ledger: stage.ledger,
     endpointId: target.endpointId,
+    path: target.path,
     stepsEach: target.stepsEach,
     sent: [...load.sent, ...extra, ...tail],
     boundMs: row.boundMs ?? 120_000,
@@ -111,11 +112,11 @@ async function sendTail(origin: string, target: Target): Promise<readonly Sent[]
 
 /** One line for a reader, and one as JSON for the table of docs/guarantees.md. */
 async function report(row: FaultRow, result: RowResult): Promise<void> {
-  const { ok, fail, info, lost, phantom, duplicates, stuck, reRun, repeatedInFlight, lostLeases } =
-    result.counts;
+  const { ok, fail, info, lost, phantom, duplicates, stuck, reRun, strayCalls } = result.counts;
+  const { repeatedInFlight, lostLeases } = result.counts;
   console.log(
     `${row.id} ${row.fault}: ok ${ok}, fail ${fail}, info ${info}; lost ${lost}, phantom ${phantom}, duplicates ${duplicates}, ` +
-      `stuck ${stuck}, re-run ${reRun}; repeated in flight ${repeatedInFlight}, leases lost ${lostLeases}; ${result.evidence.join('; ')}`,
+      `stuck ${stuck}, re-run ${reRun}, stray calls ${strayCalls}; repeated in flight ${repeatedInFlight}, leases lost ${lostLeases}; ${result.evidence.join('; ')}`,
   );
   const file = process.env['FAULTS_REPORT'];
   if (file !== undefined) await appendFile(file, `${JSON.stringify(result)}\n`);

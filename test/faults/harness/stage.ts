@@ -75,6 +75,8 @@ export interface Target {
   readonly endpointId: string;
   readonly hook: string;
   readonly stepsEach: number;
+  /** Below which its steps call the ledger, each at its own name. */
+  readonly path: string;
 }
 
 export interface StageOptions {
@@ -251,5 +253,6 @@ triggers: { push: { webhook: { verify: { scheme: github, credential: hook } } } 
 steps:
 ${steps.join('\n')}
 `);
-  return { name, hook, endpointId: hook.slice('/hooks/'.length), stepsEach: STEPS.length };
+  const endpointId = hook.slice('/hooks/'.length);
+  return { name, hook, endpointId, stepsEach: STEPS.length, path: `/${name}/` };
 }
