@@ -10,7 +10,7 @@ import { PROJECT_ROOT } from '../support/processes.ts';
 import type { Counts } from './harness/checker.ts';
 import { runRow, type FaultGroup, type FaultRow } from './harness/row.ts';
 import { startStage, type Stage } from './harness/stage.ts';
-import { MUTANTS, runMutant } from './mutants.ts';
+import { isNoticed, MUTANTS, runMutant } from './mutants.ts';
 import { GROUPS } from './rows/all.ts';
 import { parseSettings, USAGE, UsageError, type Settings } from './settings.ts';
 import { renderDocument, renderTable, type RanRow } from './table.ts';
@@ -125,8 +125,10 @@ async function runMutants(): Promise<number> {
   endOnSignals(async () => current?.close(), say);
   for (const mutant of MUTANTS) {
     const failure = await runMutant(mutant, (stage) => (current = stage));
-    if (failure === undefined) unnoticed++;
-    const outcome = failure === undefined ? 'NOT NOTICED' : `fails: ${failure.message.split('\n')[0]}`;
+    const noticed = isNoticed(mutant, failure);
+    if (!noticed) unnoticed++;
+    const said = failure === undefined ? 'holds' : `fails: ${failure.message.split('\n')[0]}`;
+    const outcome = noticed ? said : `NOT NOTICED, it ${said}`;
     say(`${mutant.row} without ${mutant.without}: ${outcome}`);
   }
   return unnoticed === 0 ? 0 : 1;

@@ -13,9 +13,11 @@ export interface Mutant {
   readonly without: string;
   /** In dist/. */
   readonly file: string;
-  /** Is there exactly once. */
+  /** Is there exactly once, as in the source of that file. */
   readonly from: string;
   readonly to: string;
+  /** What the row has to fail with: anything else is no sign that it noticed. */
+  readonly noticedBy: RegExp;
   /** The row takes a minute or more to notice. */
   readonly isSlow?: true;
 }
@@ -27,6 +29,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'core/executions/claims.js',
     from: 'c.dispatch_number > 1 or c.retry_of is not null as has_journal',
     to: 'false as has_journal',
+    noticedBy: /a step whose outcome was recorded ran again/,
   },
   {
     row: 'R25',
@@ -34,6 +37,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'core/deliveries/ingest.js',
     from: 'where key is null or id in (select delivery_id from keys)',
     to: '',
+    noticedBy: /more than one of the same deliveries was taken for the first/,
   },
   {
     row: 'R39',
@@ -42,6 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
     from: `order by next_dispatch_at limit q.take
         for no key update skip locked`,
     to: 'order by next_dispatch_at limit q.take',
+    noticedBy: /executions were claimed more than once/,
   },
   {
     row: 'R07',
@@ -49,6 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'core/hints/redis.js',
     from: `policy === 'noeviction'`,
     to: 'policy.length > 0',
+    noticedBy: /in vain for the process to refuse/,
     isSlow: true,
   },
   {
@@ -57,17 +63,23 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'core/executions/journal-store.js',
     from: 'e.id = w.id and e.lease_id = w.lease_id and',
     to: 'e.id = w.id and',
+    noticedBy: /the sleeper’s late write counted/,
     isSlow: true,
   },
   {
     row: 'R14',
     without: 'workers that look for due executions',
     file: 'worker/dispatcher.js',
-    from: 'polling = look()',
+    from: 'polling = detached(deps.tracing, look)',
     to: 'polling = Promise.resolve()',
+    noticedBy: /in vain for executions without a hint to start/,
     isSlow: true,
   },
 ];
+
+/** Whether the row failed, and for the reason that the mutant is about. */
+export const isNoticed = ({ noticedBy }: Mutant, failure: Error | undefined): failure is Error =>
+  failure !== undefined && noticedBy.test(failure.message);
 
 /**
  * Makes the mutant and runs its row.

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { FaultGroup } from '../faults/harness/row.ts';
+import { MUTANTS } from '../faults/mutants.ts';
 import { GROUPS } from '../faults/rows/all.ts';
 import { parseSettings, UsageError } from '../faults/settings.ts';
 import { renderDocument, type RanRow } from '../faults/table.ts';
@@ -34,6 +35,12 @@ it('the table of docs/guarantees.md has only rows that there are, each once, in 
   const listed = [...document.matchAll(/^\| ([RL]\d+) /gm)].map(([, id]) => id);
   expect(listed.length).toBeGreaterThan(0);
   expect(listed).toEqual(ids.toSorted().filter((id) => listed.includes(id)));
+});
+
+it.each(MUTANTS)('the mutant without $without fits the source of $file', async ({ row, file, from }) => {
+  const source = await readFile(join(PROJECT_ROOT, 'src', file.replace(/\.js$/, '.ts')), 'utf8');
+  expect(source.split(from)).toHaveLength(2);
+  expect(ids).toContain(row);
 });
 
 describe('the command line of `npm run faults`', () => {
