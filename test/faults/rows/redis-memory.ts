@@ -4,12 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { startRedisServer } from '../../support/redis-server.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { executionOfHint, hintsIn, whileStopped } from '../harness/hints.ts';
 import { hintsOf } from '../harness/metrics.ts';
 import { endedUntil } from '../harness/own-workflow.ts';
 import type { FaultRow, Scene } from '../harness/row.ts';
 import type { Actor } from '../harness/stage.ts';
 
-/** Workers are stopped for so long, well below a lease, while hints pile up. */
+/** Well below a lease. */
 const PILE_UP_MS = 1000;
 const FULL_MS = 5000;
 const EXIT_CONFIG = 78;
@@ -46,12 +47,11 @@ async function replaceRedis({ stage, load, target }: Scene): Promise<readonly st
   const evidence: string[] = [];
   let replacedAtMs = 0;
   const span = await load.during(async () => {
-    // Hints pile up while nobody takes them: those are what the snapshot holds.
-    for (const worker of stage.workers) worker.process.signal('SIGSTOP');
-    await delay(PILE_UP_MS);
-    await stage.redis.snapshot(file);
-    const snapshotAtMs = Date.now();
-    for (const worker of stage.workers) worker.process.signal('SIGCONT');
+    const snapshotAtMs = await whileStopped(stage.workers, async () => {
+      await delay(PILE_UP_MS);
+      await stage.redis.snapshot(file);
+      return Date.now();
+    });
 
     const { pid } = stage.redis;
     await stage.redis.kill();
@@ -71,7 +71,7 @@ async function replaceRedis({ stage, load, target }: Scene): Promise<readonly st
   assert.ok(stale.length > 0, 'the snapshot holds no hint');
   const { rows } = await stage.sql.query<{ ended: number }>(
     `select count(*)::int as ended from execution where id = any($1) and finished_at < to_timestamp($2 / 1000.0)`,
-    [stale.map((id) => id.slice(0, id.lastIndexOf('-'))), replacedAtMs],
+    [stale.map(executionOfHint), replacedAtMs],
   );
   assert.equal(rows[0]?.ended, stale.length, 'hints of the snapshot are of executions that had not ended');
   await waitFor(
@@ -86,15 +86,6 @@ async function replaceRedis({ stage, load, target }: Scene): Promise<readonly st
     `then by a snapshot with ${stale.length} hints of executions that had ended, all taken`,
     `${span.sent.length} × 202`,
   ];
-}
-
-/** The ids of all jobs that wait, under any prefix: a stage has but one. */
-async function hintsIn(url: string): Promise<readonly string[]> {
-  const redis = new Redis(url);
-  const ids: string[] = [];
-  for (const key of await redis.keys('*:hints:wait')) ids.push(...(await redis.lrange(key, 0, -1)));
-  redis.disconnect();
-  return ids;
 }
 
 async function fillRedis({ stage, load }: Scene): Promise<readonly string[]> {
