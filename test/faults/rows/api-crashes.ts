@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { FailpointName } from '../../../src/core/failpoints.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { executionsOf } from '../harness/deliveries.ts';
 import { createSender, startLoad, type Sent } from '../harness/load.ts';
 import type { FaultRow, Scene } from '../harness/row.ts';
 
@@ -117,20 +118,6 @@ async function crashAt({ stage, target, extra }: Scene, failpoint: FailpointName
     committed,
     retries,
   };
-}
-
-async function executionsOf(
-  sql: pg.Pool,
-  endpointId: string,
-  sent: readonly Sent[],
-): Promise<ReadonlyMap<string, string>> {
-  const { rows } = await sql.query<{ key: string; execution_id: string }>(
-    `select k.key, e.id as execution_id from delivery_key k
-       join delivery d on d.id = k.delivery_id join execution e on e.id = k.execution_id
-     where k.endpoint_id = $1 and k.key = any($2)`,
-    [endpointId, sent.map(({ id }) => id)],
-  );
-  return new Map(rows.map((row) => [row.key, row.execution_id]));
 }
 
 /** From acceptance to start, of the slowest, once all have started. */

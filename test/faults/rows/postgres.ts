@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { waitFor } from '../../support/wait-for.ts';
 import { createDebianPostgres } from '../harness/debian-postgres.ts';
+import { countDeliveries } from '../harness/deliveries.ts';
 import { answersOf, assertAnswers, assertRefused, duringOutage, recovered } from '../harness/outage.ts';
 import type { FaultGroup } from '../harness/row.ts';
 import { fillDisk, freeDisk, mountSmallDisk } from '../harness/small-disk.ts';
@@ -106,10 +107,13 @@ export const diskGroup: FaultGroup = {
       claimsMayVanish: true,
       async run({ stage, load }) {
         const disk = join(stage.directory, 'disk');
-        const bytes = await fillDisk(disk);
-        await waitFor(() => load.sent.at(-1)?.answer === 503, {
-          timeoutMs: 60_000,
-          what: 'a request to be refused',
+        let bytes = 0;
+        const filling = await load.during(async () => {
+          bytes = await fillDisk(disk);
+          await waitFor(() => load.sent.at(-1)?.answer === 503, {
+            timeoutMs: 60_000,
+            what: 'a request to be refused',
+          });
         });
         const span = await duringOutage(load, () => delay(4000));
         assertAnswers(span, ['202', '503']);
@@ -119,6 +123,12 @@ export const diskGroup: FaultGroup = {
         const hadEnded = !isRunning(stage.postgres.pid);
         if (hadEnded) await stage.postgres.start();
         await recovered(load);
+        assertAnswers(filling, [
+          '202',
+          ...Object.keys(filling.answers).filter((answer) => answer.startsWith('5')),
+        ]);
+        const accepted = filling.sent.filter(({ outcome }) => outcome === 'ok').map(({ id }) => id);
+        assert.equal(await countDeliveries(stage.sql, accepted), accepted.length, 'a 202 without a row');
         const log = await stage.postgres.log();
         const full = log.match(/No space left on device/g)?.length ?? 0;
         const panics = log.match(/PANIC:/g)?.length ?? 0;
@@ -126,6 +136,7 @@ export const diskGroup: FaultGroup = {
         return [
           `${Math.round(bytes / 1024 ** 2)} MiB filled, "No space left on device" ${full} times, ${panics} panics` +
             (hadEnded ? ', PostgreSQL ended and was started again' : ''),
+          `until the first refusal ${answersOf(filling)}, each 202 with its row`,
           answersOf(span),
         ];
       },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '../../support/wait-for.ts';
@@ -13,13 +13,16 @@ import {
   startStandby,
   takeBaseBackup,
 } from '../harness/debian-postgres.ts';
-import { createSender } from '../harness/load.ts';
+import { countDeliveries, executionsOf } from '../harness/deliveries.ts';
+import { createSender, type Load, type Sent } from '../harness/load.ts';
 import { answersOf, assertAnswers, assertRefused, duringOutage, recovered } from '../harness/outage.ts';
 import type { FaultGroup } from '../harness/row.ts';
-import type { Stage } from '../harness/stage.ts';
+import type { Stage, Target } from '../harness/stage.ts';
 
 /** So that the rows need not wait ten seconds for each answer that a missing standby holds up. */
 const QUERY_TIMEOUT_MS = 2000;
+/** Less than the API waits for a connection to write deliveries with. */
+const STALLED_MS = 1000;
 const NO_ARCHIVE = '/bin/true';
 /** Of every server of the group, since each may become the primary. */
 const SETTINGS = { archive_mode: 'on' };
@@ -52,6 +55,7 @@ export const replicationGroup: FaultGroup = {
         const standby = await addSynchronousStandby(stage);
         const { pid } = stage.postgres;
         const before = await timelineOf(standby);
+        const stalled = await stallReplication(stage, standby, load);
         const acceptedBefore = load.sent.filter(({ outcome }) => outcome === 'ok').length;
         const span = await duringOutage(load, async () => {
           await stage.postgres.kill();
@@ -66,6 +70,7 @@ export const replicationGroup: FaultGroup = {
         assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
         await recovered(load);
         return [
+          `replication stalled for ${STALLED_MS} ms: ${stalled.waiting} sessions waited for the standby, none of ${stalled.sent} requests was answered 202`,
           `primary ${pid} killed after ${acceptedBefore} × 202, standby promoted (timeline ${before} → ${after})`,
           answersOf(span),
         ];
@@ -79,7 +84,7 @@ export const replicationGroup: FaultGroup = {
       after: 'never a 202 that is not replicated',
       closedBy:
         'a commit is waited for or given up, never cancelled; one that came with a WARNING counts as unknown',
-      async run({ stage, load }) {
+      async run({ stage, load, target, extra }) {
         const standby = await addSynchronousStandby(stage);
         load.pace(0);
         await load.answered();
@@ -104,7 +109,7 @@ export const replicationGroup: FaultGroup = {
           );
         });
         const unreplicated = await countDeliveries(
-          stage,
+          stage.sql,
           span.sent.map(({ id }) => id),
         );
         assertAnswers(span, ['503']);
@@ -119,6 +124,8 @@ export const replicationGroup: FaultGroup = {
         await standby.start();
         await untilSynchronous(stage);
         await recovered(load);
+        const retried = await resend(stage, target, span.sent);
+        extra.push(...retried.sent);
         await stage.sql.query('alter system reset synchronous_standby_names');
         await stage.sql.query('select pg_reload_conf()');
         await standby.stop();
@@ -127,6 +134,7 @@ export const replicationGroup: FaultGroup = {
           `${givenUp} deliveries given up after the time-out, ${waiting} sessions left waiting in PostgreSQL`,
           `${cancelled} waits cancelled, ${warned} WARNINGs logged, ${doubted} deliveries in doubt because of one`,
           `${unreplicated} deliveries were on the primary alone, none answered 202`,
+          `all sent again: ${retried.known} duplicates of those that were there, ${retried.sent.length - retried.known} accepted anew`,
           answersOf(span),
         ];
       },
@@ -176,7 +184,7 @@ export const replicationGroup: FaultGroup = {
         );
         await stage.postgres.follow(restored);
         await archiveWith(restored, NO_ARCHIVE);
-        assert.equal(await countDeliveries(stage, undone), 0, 'it went beyond the point in time');
+        assert.equal(await countDeliveries(stage.sql, undone), 0, 'it went beyond the point in time');
         for (let n = 0; n < 2; n++) await stage.startWorker();
         await recovered(load);
         return [
@@ -218,6 +226,75 @@ async function untilSynchronous(stage: Stage): Promise<void> {
   );
 }
 
+/**
+ * Stops what receives the log on the standby: no commit of meanwhile is there, so no request of meanwhile may be answered
+ * 202 before it goes on.
+ */
+async function stallReplication(
+  stage: Stage,
+  standby: DatabaseServer,
+  load: Load,
+): Promise<{ readonly sent: number; readonly waiting: number }> {
+  const { pid } = await ask<{ pid: number }>(standby, 'select pid from pg_stat_wal_receiver');
+  let waiting = 0;
+  let stoppedAtMs = 0;
+  let goesOnAtMs = 0;
+  const span = await load.during(async () => {
+    process.kill(pid, 'SIGSTOP');
+    try {
+      await waitFor(async () => /\) T /.test(await readFile(`/proc/${pid}/stat`, 'utf8')), {
+        what: 'the receiver of the log to be stopped',
+      });
+      stoppedAtMs = Date.now();
+      await delay(STALLED_MS);
+      waiting = await countWaiting(stage);
+    } finally {
+      goesOnAtMs = Date.now();
+      process.kill(pid, 'SIGCONT');
+    }
+  });
+  const sent = span.sent.filter(({ sentAtMs }) => sentAtMs > stoppedAtMs && sentAtMs < goesOnAtMs);
+  assert.ok(sent.length > 0 && waiting > 0, `${waiting} sessions waited, for ${sent.length} requests`);
+  const early = sent.filter(
+    ({ outcome, sentAtMs, tookMs }) => outcome === 'ok' && sentAtMs + tookMs < goesOnAtMs,
+  );
+  assert.equal(early.length, 0, 'requests were answered 202 though no standby had their deliveries');
+  return { sent: sent.length, waiting };
+}
+
+/**
+ * The senders try again what was not accepted: what is there is found by its id, the rest is accepted as the first.
+ *
+ * @returns the retries, and how many were of deliveries that were there
+ */
+async function resend(
+  stage: Stage,
+  target: Target,
+  sent: readonly Sent[],
+): Promise<{ readonly sent: readonly Sent[]; readonly known: number }> {
+  const unknown = sent.filter(({ outcome }) => outcome === 'info');
+  await waitFor(async () => (await countLongWaiting(stage)) === 0, {
+    timeoutMs: 30_000,
+    what: 'sessions to end that waited for the standby',
+  });
+  const there = await executionsOf(stage.sql, target.endpointId, unknown);
+  const sender = createSender({ origin: `http://127.0.0.1:${stage.api.port}`, hook: target.hook });
+  const retries = await Promise.all(unknown.map(({ id }) => sender.send(id)));
+  await sender.close();
+  for (const { id, answer, duplicate, executionId } of retries) {
+    assert.equal(answer, 202);
+    const known = there.get(id);
+    assert.equal(
+      duplicate,
+      known !== undefined,
+      'a retry is a duplicate if, and only if, the first is there',
+    );
+    if (known !== undefined) assert.equal(executionId, known, 'the retry became another execution');
+  }
+  assert.ok(there.size > 0, 'nothing that was sent again was there');
+  return { sent: retries, known: there.size };
+}
+
 /** The first 8 digits of a segment's name are its timeline. */
 async function timelineOf(server: DatabaseServer): Promise<number> {
   const { timeline } = await ask<{ timeline: number }>(
@@ -231,6 +308,14 @@ async function timelineOf(server: DatabaseServer): Promise<number> {
 /** Sessions that wait for the standby: PostgreSQL keeps them though nobody listens to them any more. */
 async function countWaiting(stage: Stage): Promise<number> {
   const { rows } = await stage.sql.query(`select from pg_stat_activity where wait_event = 'SyncRep'`);
+  return rows.length;
+}
+
+/** Those that have waited for longer than a commit takes. */
+async function countLongWaiting(stage: Stage): Promise<number> {
+  const { rows } = await stage.sql.query(
+    `select from pg_stat_activity where wait_event = 'SyncRep' and query_start < clock_timestamp() - interval '1 s'`,
+  );
   return rows.length;
 }
 
@@ -254,14 +339,6 @@ const countLogged = (stage: Stage, words: string): number =>
     .output()
     .split('\n')
     .filter((line) => line.includes(words)).length;
-
-async function countDeliveries(stage: Stage, ids: readonly string[]): Promise<number> {
-  const { rows } = await stage.sql.query<{ count: number }>(
-    'select count(*)::int as count from delivery where dedupe_key = any($1)',
-    [ids],
-  );
-  return rows[0]?.count ?? 0;
-}
 
 /** What time it is, and how many executions run. */
 async function standing(stage: Stage): Promise<{ readonly time: string; readonly running: number }> {
