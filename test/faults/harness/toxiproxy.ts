@@ -14,9 +14,14 @@ export interface Link {
   cut(): Promise<void>;
   /** Nothing gets through any more in either direction, and nobody is told: as when a cable is pulled. */
   silence(): Promise<void>;
+  /** What is sent to the server stays on the way until the link is healed, and gets there then; its answers get through. */
+  hold(): Promise<void>;
   /** As at the beginning. */
   heal(): Promise<void>;
 }
+
+/** Longer than any row. */
+const HELD_MS = 3_600_000;
 
 export interface Toxiproxy {
   link(name: string, upstreamPort: number): Promise<Link>;
@@ -49,7 +54,16 @@ export async function startToxiproxy(processes: TestProcesses): Promise<Toxiprox
         upstream: `127.0.0.1:${upstreamPort}`,
         enabled: true,
       });
-      let isSilent = false;
+      let toxics: readonly string[] = [];
+      const poison = async (
+        type: string,
+        attributes: object,
+        streams: readonly ('upstream' | 'downstream')[],
+      ): Promise<void> => {
+        toxics = streams;
+        for (const stream of streams)
+          await call('POST', `/proxies/${name}/toxics`, { name: stream, type, stream, attributes });
+      };
       const listen = `127.0.0.1:${listenPort}`;
       let upstream = `127.0.0.1:${upstreamPort}`;
       const set = (enabled: boolean): Promise<void> =>
@@ -62,22 +76,12 @@ export async function startToxiproxy(processes: TestProcesses): Promise<Toxiprox
           await set(true);
         },
         cut: () => set(false),
-        async silence() {
-          isSilent = true;
-          for (const stream of ['upstream', 'downstream']) {
-            await call('POST', `/proxies/${name}/toxics`, {
-              name: stream,
-              type: 'timeout',
-              stream,
-              attributes: { timeout: 0 },
-            });
-          }
-        },
+        silence: () => poison('timeout', { timeout: 0 }, ['upstream', 'downstream']),
+        // One that is taken away lets go at once of what it delayed.
+        hold: () => poison('latency', { latency: HELD_MS }, ['upstream']),
         async heal() {
-          if (isSilent)
-            for (const stream of ['upstream', 'downstream'])
-              await call('DELETE', `/proxies/${name}/toxics/${stream}`);
-          isSilent = false;
+          for (const toxic of toxics) await call('DELETE', `/proxies/${name}/toxics/${toxic}`);
+          toxics = [];
           await set(true);
         },
       };
