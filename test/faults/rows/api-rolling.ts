@@ -11,9 +11,9 @@ import { startLoad, toSpan, type Sent } from '../harness/load.ts';
 import { callsOf, callStep, deployOwn, standingOf, type OwnWorkflow } from '../harness/own-workflow.ts';
 import type { FaultRow, Scene } from '../harness/row.ts';
 import type { Actor, Stage, Target } from '../harness/stage.ts';
+import { byLength } from '../length.ts';
 
-/** In the short run; FAULTS asks for 100 in a long one. */
-const RESTARTS = 10;
+const RESTARTS = byLength(10, 100);
 /** Half of what other rows send: starting two processes again and again takes the rest of two cores. */
 const PER_SECOND = 100;
 /** Between an API's leaving the rotation and its SIGTERM: what `preStop` waits for. */
@@ -38,7 +38,7 @@ export const rollingRows: readonly FaultRow[] = [
       'an API finishes what it has and says `connection: close`; a worker finishes or releases, and hints',
     // The full load goes to the replicas that are restarted; this is for the API of the other rows.
     perSecond: 1,
-    timeoutMs: 300_000,
+    timeoutMs: RESTARTS * 30_000,
     run: restartAll,
   },
 ];
