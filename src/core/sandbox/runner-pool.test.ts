@@ -67,6 +67,12 @@ describe('a pool', () => {
       mayPass: false,
     });
     expect(judgePool(pool(), [pod(creating)])).toMatchObject({ cause: 'no_sandbox', mayPass: true });
+    // It is of before, then.
+    const running = pod({ containerStatuses: [{ state: { running: {} } }] });
+    expect(judgePool(pool(), [running], new Map([['runner-1', event]]))).toMatchObject({
+      cause: 'not_registered',
+      mayPass: true,
+    });
   });
 
   it.each([

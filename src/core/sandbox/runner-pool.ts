@@ -124,16 +124,16 @@ function judgePod({ metadata, status }: PoolPod, events: ReadonlyMap<string, str
     if (cause !== undefined)
       return empty(cause, `${name}: ${state.waiting?.reason} ${state.waiting?.message}`.trim());
   }
-  const event = events.get(name);
-  if (event !== undefined) return empty('no_sandbox', `${name}: ${event}`);
-  if (condition('PodReadyToStartContainers') !== undefined)
-    return passing('no_sandbox', `${name}: its node has made no sandbox for it`);
   const isRunning =
     status.containerStatuses.length > 0 &&
     status.containerStatuses.every(({ state }) => state.running !== undefined);
-  return isRunning
-    ? passing('not_registered', `${name}: it runs, and no worker knows it`)
-    : passing('starting', `${name}: it is starting`);
+  // Before events, which Kubernetes keeps for an hour, whatever has become of the pod.
+  if (isRunning) return passing('not_registered', `${name}: it runs, and no worker knows it`);
+  const event = events.get(name);
+  if (event !== undefined) return empty('no_sandbox', `${name}: ${event}`);
+  return condition('PodReadyToStartContainers') === undefined
+    ? passing('starting', `${name}: it is starting`)
+    : passing('no_sandbox', `${name}: its node has made no sandbox for it`);
 }
 
 const empty = (cause: EmptyCause, reason: string): EmptyPool => ({

@@ -1,10 +1,10 @@
 import { expect, test, vi } from 'vitest';
 import type { Logger } from '../../../core/logger.ts';
-import type { PoolState } from '../../../core/sandbox/runner-pool.ts';
+import type { EmptyPool, PoolState } from '../../../core/sandbox/runner-pool.ts';
 import { createPoolWatch } from './pool-watch.ts';
 
 const WELL: PoolState = { type: 'well', ready: 2, wanted: 2 };
-const empty = (reason: string, mayPass: boolean): PoolState => ({
+const empty = (reason: string, mayPass: boolean): EmptyPool => ({
   type: 'empty',
   cause: mayPass ? 'starting' : 'runtime_class',
   reason,
@@ -15,7 +15,7 @@ const STARTING = empty('runner-1: it is starting', true);
 
 /** What the log has of the pool for JavaScript after each look; the other is well. */
 function setUp() {
-  const facts = { state: WELL, nowMs: 0 };
+  const facts: { state: PoolState; nowMs: number } = { state: WELL, nowMs: 0 };
   const warn = vi.fn();
   const info = vi.fn();
   const look = createPoolWatch({
@@ -44,17 +44,18 @@ test('says at once what will not pass, why, and what to do', async () => {
   ]);
 });
 
-test('says the same again every minute, and another reason at once', async () => {
+test('says the same cause again every minute, however it is worded, and another one at once', async () => {
   const { facts, warn, look } = setUp();
   facts.state = NO_CLASS;
   await look();
   facts.nowMs = 59_999;
+  facts.state = empty('the same in other words', false);
   await look();
   expect(warn).toHaveBeenCalledTimes(1);
   facts.nowMs = 60_000;
   await look();
   expect(warn).toHaveBeenCalledTimes(2);
-  facts.state = empty('exceeded quota', false);
+  facts.state = { ...NO_CLASS, cause: 'quota' };
   await look();
   expect(warn).toHaveBeenCalledTimes(3);
 });

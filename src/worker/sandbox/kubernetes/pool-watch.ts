@@ -1,5 +1,5 @@
 import type { Logger } from '../../../core/logger.ts';
-import { poolRemedy } from '../../../core/sandbox/runner-pool.ts';
+import { poolRemedy, type EmptyCause } from '../../../core/sandbox/runner-pool.ts';
 import { RUNTIMES, type Runtime } from '../driver.ts';
 import { POOLS } from './names.ts';
 import type { WarmPools } from './warm-pools.ts';
@@ -8,14 +8,14 @@ import type { WarmPools } from './warm-pools.ts';
 const AGAIN_MS = 60_000;
 
 interface Empty {
-  /** Undefined: nothing was said yet. */
-  readonly reason: string | undefined;
+  /** What was said; undefined: nothing yet. Its reason in full may change with each look. */
+  readonly cause: EmptyCause | undefined;
   readonly saidAtMs: number;
 }
 
 /**
  * Says in one line of the log that no runner waits, and why: at once where that will not pass by itself, else when it is seen
- * twice in a row. The same is said again every minute, and the end of it once.
+ * twice in a row. The same cause is said again every minute, and the end of it once.
  *
  * @returns what looks once; it throws when the API server does not answer
  */
@@ -35,17 +35,17 @@ export function createPoolWatch(deps: {
     const pool = POOLS[runtime];
     if (state.type === 'well') {
       empty.delete(runtime);
-      if (before?.reason !== undefined) logger.info({ pool }, 'the warm pool has runners again');
+      if (before?.cause !== undefined) logger.info({ pool }, 'the warm pool has runners again');
       return;
     }
     const { reason, cause, mayPass } = state;
     const isFirst = before === undefined;
-    const isSaid = before?.reason === reason && now() - before.saidAtMs < AGAIN_MS;
+    const isSaid = before?.cause === cause && now() - before.saidAtMs < AGAIN_MS;
     if ((isFirst && mayPass) || isSaid) {
-      empty.set(runtime, before ?? { reason: undefined, saidAtMs: 0 });
+      empty.set(runtime, before ?? { cause: undefined, saidAtMs: 0 });
       return;
     }
-    empty.set(runtime, { reason, saidAtMs: now() });
+    empty.set(runtime, { cause, saidAtMs: now() });
     logger.warn(
       { pool, namespace, reason, remedy: poolRemedy(cause, namespace) },
       'no runner of the warm pool is ready',
