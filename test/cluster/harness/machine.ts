@@ -23,3 +23,13 @@ export const machinePolicy = (
     ],
   },
 });
+
+/** What a test under load needs: this machine as a sender, as the service that steps call, and as the administrator. */
+export const machineAccess = (servicePort: number): string =>
+  [
+    machinePolicy('api', 'Ingress', 8080),
+    machinePolicy('postgres', 'Ingress', 5432),
+    machinePolicy('worker', 'Egress', servicePort),
+  ]
+    .map((policy) => JSON.stringify(policy))
+    .join('\n---\n');

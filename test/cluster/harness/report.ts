@@ -33,6 +33,9 @@ ${cores} processors (${cpu}) and ${memoryGiB} GiB, Linux ${kernel}, at ${commit}
   };
 }
 
+/** Under the titles of what takes a quarter of an hour to build. */
+export const NOT_RUN = 'Not run this time: it takes `npm run test:cluster -- --all --report`.';
+
 /** A table of Markdown. */
 export const table = (
   head: readonly string[],

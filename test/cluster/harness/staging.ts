@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import pg from 'pg';
-import { createApiClient, type ApiClient } from '../../support/platform.ts';
+import type pg from 'pg';
+import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import type { ClusterContext } from '../setup.ts';
+import { openApi } from './api.ts';
+import { openDatabase } from './database.ts';
 import { createInstallation, type Installation } from './installation.ts';
 import { settled, type Deployment, type Kubectl } from './kubectl.ts';
-import { MACHINE, machinePolicy } from './machine.ts';
+import { MACHINE, machineAccess } from './machine.ts';
 
 export const API = 'staging-millrace-api';
 export const WORKER = 'staging-millrace-worker';
@@ -21,16 +23,6 @@ export interface Staging {
   remove(): Promise<void>;
 }
 
-/** What the tests need besides: this machine as a sender, as the service that steps call, and as the administrator. */
-const accessPolicies = (servicePort: number): string =>
-  [
-    machinePolicy('api', 'Ingress', 8080),
-    machinePolicy('postgres', 'Ingress', 5432),
-    machinePolicy('worker', 'Egress', servicePort),
-  ]
-    .map((policy) => JSON.stringify(policy))
-    .join('\n---\n');
-
 /** @param servicePort of this machine, where steps call a service of the test */
 export async function installStaging(
   kubectl: Kubectl,
@@ -42,12 +34,13 @@ export async function installStaging(
     platform: ['postgres', 'redis'],
     // No step has code, and a node of two cores is full with the rest.
     warmPool: 0,
-    resources: { 'test-access.yaml': accessPolicies(servicePort) },
+    resources: { 'test-access.yaml': machineAccess(servicePort) },
     // While all roll at once there are eight processes, and its PostgreSQL takes a hundred connections.
     literals: [`egress-allow-private=${MACHINE}:${servicePort}`, 'db-max-open-conns=10'],
   });
-  const password = randomBytes(16).toString('hex');
-  await apply(installation, password);
+  const applied = await installation.apply();
+  if (applied.code !== 0) throw new Error(applied.stderr);
+  await makeSecret(installation);
   for (const deployment of [API, WORKER]) {
     await waitFor(
       async () =>
@@ -56,21 +49,12 @@ export async function installStaging(
     );
     await settled(kubectl, installation.namespace, deployment);
   }
-  const read = (args: string): Promise<string> =>
-    kubectl.run(['--namespace', installation.namespace, ...args.split(' ')]);
-  const key = await read('get secret staging-millrace-secrets --output jsonpath={.data.bootstrap-api-key}');
-  const address = await read(`get service ${API} --output jsonpath={.spec.clusterIP}`);
-  const database = await read('get pod staging-millrace-postgres-0 --output jsonpath={.status.podIP}');
-  const sql = new pg.Pool({
-    connectionString: `postgres://millrace:${password}@${database}:5432/millrace`,
-    max: 2,
-  });
-  sql.on('error', () => undefined); // at the end, when its server goes
-  const origin = `http://${address}`;
+  const client = await openApi(kubectl, installation);
+  const sql = await openDatabase(kubectl, installation);
   return {
     installation,
-    origin,
-    client: createApiClient(origin, Buffer.from(key, 'base64').toString()),
+    origin: client.base,
+    client,
     sql,
     async remove() {
       await sql.end();
@@ -79,15 +63,15 @@ export async function installStaging(
   };
 }
 
-/** With the Secret that every environment needs, and passwords for the databases of the components. */
-async function apply(installation: Installation, password: string): Promise<void> {
-  const applied = await installation.apply();
-  if (applied.code !== 0) throw new Error(applied.stderr);
+/** Makes the Secret of an environment whose databases are those of the components, with their passwords. */
+export async function makeSecret(installation: Installation): Promise<void> {
+  const { environment, namespace, prefix } = installation;
+  const password = randomBytes(16).toString('hex');
   const made = await installation.command(
-    'scripts/make-kubernetes-secret staging | kubectl create -f - && kubectl -n millrace-staging patch secret staging-millrace-secrets --patch "$PASSWORDS"',
+    `scripts/make-kubernetes-secret ${environment} | kubectl create -f - && kubectl -n ${namespace} patch secret ${prefix}-millrace-secrets --patch "$PASSWORDS"`,
     {
-      DATABASE_URL: `postgres://millrace:${password}@staging-millrace-postgres:5432/millrace`,
-      REDIS_URL: `redis://:${password}@staging-millrace-redis:6379`,
+      DATABASE_URL: `postgres://millrace:${password}@${prefix}-millrace-postgres:5432/millrace`,
+      REDIS_URL: `redis://:${password}@${prefix}-millrace-redis:6379`,
       PASSWORDS: JSON.stringify({
         stringData: { 'postgres-password': password, 'redis-password': password },
       }),

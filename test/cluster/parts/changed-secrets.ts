@@ -4,15 +4,9 @@ import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { withApi } from '../harness/api.ts';
 import type { Installation } from '../harness/installation.ts';
-import { isReady, podsOf, type Kubectl, type KubernetesObject, type Pod } from '../harness/kubectl.ts';
+import { isReady, podsOf, type Kubectl, type Pod } from '../harness/kubectl.ts';
+import { secretOf, type Values } from '../harness/secret.ts';
 import type { Part } from './part.ts';
-
-/** What is in the Secret of an installation. */
-export type Values = Readonly<Record<string, string>>;
-
-interface Secret extends KubernetesObject {
-  readonly data: Values;
-}
 
 interface Container {
   readonly restartCount: number;
@@ -33,13 +27,6 @@ output: steps.sign.output
 /** Backwards, for what looks like a secret is not let out. */
 const SIGN = `export default (ctx) => [...ctx.secrets['${CREDENTIAL}']].reverse().join('');\n`;
 const backwards = (text: string): string => Array.from(text).reverse().join('');
-
-export async function secretOf(kubectl: Kubectl, { namespace, prefix }: Installation): Promise<Values> {
-  const { data } = await kubectl.get<Secret>(namespace, 'secret', `${prefix}-millrace-secrets`);
-  return Object.fromEntries(
-    Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]),
-  );
-}
 
 /**
  * Changes secrets of an installation that is ready, and waits until its API and its workers use them: the API gives its

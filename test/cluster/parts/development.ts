@@ -10,9 +10,11 @@ import { describeAuthorities } from './authorities.ts';
 import { describeBackups } from './backups.ts';
 import { describeChangedSecrets } from './changed-secrets.ts';
 import { describeCommands } from './documents.ts';
+import { describeNodePort } from './nodeport.ts';
 import type { Part } from './part.ts';
 
-const HELLO = `name: hello
+/** Takes a webhook, and answers with its name. */
+export const HELLO = `name: hello
 triggers: { push: { webhook: { verify: { scheme: none } } } }
 steps:
   - { id: greet, transform: '{"text": "hello " + trigger.body.name}' }
@@ -115,23 +117,20 @@ export function describeDevelopment(part: Part): void {
     });
 
     it('takes little while nothing happens', { timeout: 180_000 }, async () => {
-      const usage = await waitFor(
-        async () => {
-          const { code, stdout } = await kubectl.try([
-            '--namespace',
-            dev.namespace,
-            'top',
-            'pods',
-            '--no-headers',
-          ]);
-          const rows = stdout
-            .trim()
-            .split('\n')
-            .map((line) => line.split(/\s+/));
-          return code === 0 && rows.length >= 4 ? rows : undefined;
-        },
-        { timeoutMs: 150_000, intervalMs: 3000, what: 'the usage of the pods' },
-      );
+      const usageOf = (namespace: string, pods: number): Promise<readonly (readonly string[])[]> =>
+        waitFor(
+          async () => {
+            const args = ['--namespace', namespace, 'top', 'pods', '--no-headers'];
+            const { code, stdout } = await kubectl.try(args);
+            const rows = stdout
+              .trim()
+              .split('\n')
+              .map((line) => line.split(/\s+/));
+            return code === 0 && rows.length >= pods ? rows : undefined;
+          },
+          { timeoutMs: 150_000, intervalMs: 3000, what: `the usage of the pods of ${namespace}` },
+        );
+      const usage = [...(await usageOf(dev.namespace, 4)), ...(await usageOf(dev.runners, 3))];
       const rows = usage.map(([name = '', cpu = '', memory = '']) => [
         name.replace(/^dev-/, '').replace(/-[a-z0-9]{6,10}-[a-z0-9]{5}$/, ''),
         cpu,
@@ -215,6 +214,7 @@ export function describeDevelopment(part: Part): void {
       },
     );
 
+    describeNodePort(part, () => dev);
     describeChangedSecrets(part, () => dev);
     if (isShort) return;
     describeAuthorities(part, () => dev);

@@ -97,6 +97,7 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
       else if (line.endsWith(' --previous')) await afterRestart(line);
       else if (line.includes('--replicas=')) await scales(line);
       else if (line.includes(' POD -c relay')) await ofRunner(line);
+      else if (line.includes(' drain ')) await drains(line);
       else await runs(line);
     }
     async function allSettled(): Promise<void> {
@@ -160,6 +161,19 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
       await runs(line);
       await runs(line.replace(/--replicas=\d+/, '--replicas=1'));
       await allSettled();
+    }
+
+    /** A cluster of one node would have nowhere to go: the API server says of each pod whether it may be evicted. */
+    async function drains(line: string): Promise<void> {
+      const name = await kubectl.run(['get', 'nodes', '--output', 'jsonpath={.items[0].metadata.name}']);
+      // A budget that is just used up lets the next pod go a moment later, for which kubectl waits.
+      const { code, stdout, stderr } = await installation().command(
+        `${line.replace('NODE', name)} --dry-run=server`,
+      );
+      expect(code, stderr).toBe(0);
+      expect(stdout).toContain(`node/${name} drained (server dry run)`);
+      expect(stdout + stderr).toContain(`evicting pod ${installation().namespace}/dev-millrace-api-`);
+      expect(stdout + stderr).toContain(`evicting pod ${installation().runners}/runner-warm-pool-`);
     }
 
     async function ofRunner(line: string): Promise<void> {

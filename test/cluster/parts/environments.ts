@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Environment } from '../../support/manifests.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { withApi } from '../harness/api.ts';
 import { ensureKinds } from '../harness/crds.ts';
 import { expectNoDrift } from '../harness/drift.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
-import { podsOf, type Deployment, type List } from '../harness/kubectl.ts';
+import { podsOf, settled, type Deployment, type List } from '../harness/kubectl.ts';
+import { makeSecret } from '../harness/staging.ts';
+import { HELLO } from './development.ts';
 import type { Part } from './part.ts';
 
 const PARTS = [
@@ -37,7 +40,11 @@ export function describeEnvironments({ cluster, kubectl, isShort }: Part): void 
 
       beforeAll(async () => {
         restoreKinds = await ensureKinds(kubectl);
-        installation = await createInstallation(kubectl, cluster.images, environment);
+        installation = await createInstallation(kubectl, cluster.images, environment, {
+          platform: ['postgres', 'redis'],
+          // A node of two cores is full with the rest.
+          warmPool: 0,
+        });
       }, 60_000);
       afterAll(async () => {
         await installation.remove();
@@ -102,6 +109,33 @@ export function describeEnvironments({ cluster, kubectl, isShort }: Part): void 
           expect(status.conditions?.filter(({ type }) => type === 'ReplicaFailure') ?? []).toEqual([]);
         }
       });
+
+      // Staging is put to more in the tests under load.
+      it.runIf(cluster.isKit && !isShort && environment === 'production')(
+        'is ready once it has its Secret and databases, and takes a webhook',
+        { timeout: 300_000 },
+        async () => {
+          const { namespace, prefix } = installation;
+          const inNamespace = (...args: readonly string[]): Promise<string> =>
+            kubectl.run(['--namespace', namespace, ...args]);
+          // There is room for one of each, and a node of tests is in no zone.
+          await inNamespace('delete', 'horizontalpodautoscalers', '--all');
+          const deployments = ['api', 'worker'].map((component) => `${prefix}-millrace-${component}`);
+          await inNamespace('scale', 'deployment', ...deployments, '--replicas', '1');
+          await kubectl.run(['label', 'node', '--all', '--overwrite', 'topology.kubernetes.io/zone=test']);
+          await makeSecret(installation);
+          for (const deployment of deployments) await settled(kubectl, namespace, deployment);
+          await withApi(kubectl, installation, async (client) => {
+            const { hook } = await client.deploy(HELLO);
+            const reply = await client.post(hook, { name: 'production' });
+            expect(reply.status, reply.text).toBe(202);
+            expect(await client.finished(reply.data.executionId as string, 60_000)).toMatchObject({
+              state: 'succeeded',
+              output: 'hello production',
+            });
+          });
+        },
+      );
     },
   );
 }

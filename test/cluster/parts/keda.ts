@@ -7,7 +7,7 @@ import { startGate, type Gate } from '../harness/gate.ts';
 import { findKit } from '../harness/kit.ts';
 import type { Deployment, KubernetesObject } from '../harness/kubectl.ts';
 import { MACHINE } from '../harness/machine.ts';
-import { table } from '../harness/report.ts';
+import { NOT_RUN, table } from '../harness/report.ts';
 import { runWell } from '../harness/run.ts';
 import { installStaging, WORKER, type Staging } from '../harness/staging.ts';
 import type { Part } from './part.ts';
@@ -19,6 +19,8 @@ const AT_ONCE = 20;
 /** Executions that wait for an answer give their slot away; with this much in hand, some dozens may. */
 const LOAD = 'x'.repeat(1_000_000);
 const CPU_TARGET = 75;
+/** Of the report. */
+const SCALED = 'Workers scaled by their queue';
 /** As many as a node of two cores holds. */
 const MOST = 3;
 
@@ -94,6 +96,7 @@ function decisionOf({ status }: Autoscaler): Decision | undefined {
 
 /** Component keda on staging, with KEDA itself. Building it takes ten minutes, the first time. */
 export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
+  if (!isAll) report.section(SCALED, [NOT_RUN]);
   describe.runIf(isAll)('the workers of staging, with KEDA', () => {
     let gate: Gate;
     let staging: Staging;
@@ -227,7 +230,7 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
           `${up.replicas} after ${Math.round(upAfterMs / 1000)} s`,
           `2 after ${Math.round((performance.now() - openedAt) / 1000)} s`,
         ]);
-        report.section('Workers scaled by their queue', [
+        report.section(SCALED, [
           `Staging with component keda: two workers, ${MOST} at most, whose processors had time (the autoscaler's target is ${CPU_TARGET} %). They`,
           'became more by',
           '',

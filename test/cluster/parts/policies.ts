@@ -30,6 +30,11 @@ function standOf(rendered: Rendered, component: string, namespace: string): Stan
 }
 
 const LISTENER = [{ name: 'http', containerPort: 8080 }];
+/** Of OTLP, for traces. */
+const TRACES = [
+  { name: 'otlp-grpc', containerPort: 4317 },
+  { name: 'otlp-http', containerPort: 4318 },
+];
 
 export function describePolicies({ cluster, kubectl, report }: Part): void {
   describe.runIf(cluster.isKit)('the network policies, by packets', () => {
@@ -64,7 +69,7 @@ export function describePolicies({ cluster, kubectl, report }: Part): void {
           },
           ports: LISTENER,
         })),
-        ...NEIGHBOURS.map((name) => ({ name, namespace: name, ports: LISTENER })),
+        ...NEIGHBOURS.map((name) => ({ name, namespace: name, ports: [...LISTENER, ...TRACES] })),
       ]);
       const dns = await kubectl.get<List<Pod>>('kube-system', 'pods', '--selector', 'k8s-app=kube-dns');
       const apiServer = await kubectl.run([
@@ -207,6 +212,13 @@ export function describePolicies({ cluster, kubectl, report }: Part): void {
         allowed('monitoring', 'worker', 8081),
         denied('monitoring', 'api', 8080),
         denied('monitoring', 'postgres', 5432),
+        ...TRACES.flatMap(({ containerPort }) => [
+          allowed('api', 'monitoring', containerPort),
+          allowed('worker', 'monitoring', containerPort),
+          ...['migrate', 'runner'].map((from) => denied(from, 'monitoring', containerPort)),
+          // Elsewhere the same port is not the collector's.
+          ...['api', 'worker'].map((from) => denied(from, 'millrace-test-neighbour', containerPort)),
+        ]),
         allowed('keda', 'worker', 8081),
         denied('keda', 'api', 9090),
         ...['runner', 'millrace-test-neighbour'].flatMap((from) => [

@@ -7,6 +7,7 @@ import { startLoad, type Load, type Span } from '../../faults/harness/load.ts';
 import { deployLedgerWorkflow, putHookCredential, type Target } from '../../faults/harness/stage.ts';
 import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { evict, OVER_BUDGET } from '../harness/evict.ts';
 import type { Installation } from '../harness/installation.ts';
 import { findKit, type Kit } from '../harness/kit.ts';
 import { isReady, podsOf, settled, type Pod } from '../harness/kubectl.ts';
@@ -106,15 +107,6 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
     });
 
     it('the node is drained: every pod is evicted, as the budgets allow', { timeout: 300_000 }, async () => {
-      const evict = async (name: string): Promise<string> => {
-        const { namespace } = staging;
-        const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace } };
-        const { code, stderr } = await kubectl.try(
-          ['create', '--raw', `/api/v1/namespaces/${namespace}/pods/${name}/eviction`, '--filename', '-'],
-          { input: JSON.stringify(eviction) },
-        );
-        return code === 0 ? 'evicted' : stderr;
-      };
       let refusals = 0;
       await under('a drain: both pods of the API and both workers evicted', async () => {
         const victims = [...(await pods('api')), ...(await pods('worker'))];
@@ -122,9 +114,9 @@ export function describeRollouts({ cluster, kubectl, report }: Part): void {
         for (const { metadata } of victims) {
           await waitFor(
             async () => {
-              const answer = await evict(metadata.name);
+              const answer = await evict(kubectl, staging.namespace, metadata.name);
               if (answer === 'evicted') return true;
-              expect(answer).toContain("violate the pod's disruption budget");
+              expect(answer).toContain(OVER_BUDGET);
               refusals++;
               return false;
             },

@@ -9,7 +9,9 @@ import { expectNoDrift } from '../harness/drift.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
 import { findKit } from '../harness/kit.ts';
 import { removeNamespaces, settled, type Kubectl, type KubernetesObject } from '../harness/kubectl.ts';
-import { expectChangeToArrive, secretOf, type Values } from './changed-secrets.ts';
+import { NOT_RUN } from '../harness/report.ts';
+import { secretOf, type Values } from '../harness/secret.ts';
+import { expectChangeToArrive } from './changed-secrets.ts';
 import type { Part } from './part.ts';
 
 const SECRET = 'dev-millrace-secrets';
@@ -18,6 +20,10 @@ const STORE = 'millrace-test-store';
 const KEPT = 'dev-millrace';
 /** What the component does not have: its first API key, and the passwords of its own databases. */
 const OF_DEVELOPMENT = ['bootstrap-api-key', 'postgres-password', 'redis-password'];
+
+/** Of the report. */
+const SEALED_ANEW = 'A Secret sealed anew';
+const CHANGED_IN_STORE = 'A secret changed in its store';
 
 interface Sealed {
   readonly spec: { readonly encryptedData: Values };
@@ -31,6 +37,9 @@ interface Owned extends KubernetesObject {
 
 /** Development with the components for secrets, and with the controllers that they are for. */
 export function describeSecrets(part: Part): void {
+  if (!part.isAll) {
+    for (const title of [SEALED_ANEW, CHANGED_IN_STORE]) part.report.section(title, [NOT_RUN]);
+  }
   describe.runIf(part.isAll)('development, whose Secret a controller makes', () => {
     describeSealedSecrets(part);
     describeExternalSecrets(part);
@@ -94,7 +103,7 @@ function describeSealedSecrets({ cluster, kubectl, report }: Part): void {
         await writeFile(file(), stringify({ ...sealed, spec: { ...sealed.spec, encryptedData } }));
         await apply();
       });
-      report.section('A Secret sealed anew', [
+      report.section(SEALED_ANEW, [
         `API and worker had been started anew with it, and were ready, ${seconds} s after it was sealed.`,
       ]);
     });
@@ -143,7 +152,7 @@ function describeExternalSecrets({ cluster, kubectl, report }: Part): void {
       const seconds = await expectChangeToArrive(kubectl, dev, async (values) => {
         await inStore('patch', 'secret', KEPT, '--patch', JSON.stringify({ stringData: values }));
       });
-      report.section('A secret changed in its store', [
+      report.section(CHANGED_IN_STORE, [
         `API and worker had been started anew with it, and were ready, ${seconds} s after the change (External Secrets looked every 5 s).`,
       ]);
     });
