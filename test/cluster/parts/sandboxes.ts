@@ -1,11 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startLedger, type Ledger } from '../../faults/harness/ledger.ts';
+import { newTenant } from '../../faults/harness/tenant.ts';
 import type { ApiClient } from '../../support/platform.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { withApi as withApiOf } from '../harness/api.ts';
+import { withDatabase } from '../harness/database.ts';
+import { evict, OVER_BUDGET } from '../harness/evict.ts';
 import { createInstallation, type Installation } from '../harness/installation.ts';
-import { isReady, podsOf, settled, type Deployment } from '../harness/kubectl.ts';
+import { isReady, podsOf, settled, type Deployment, type List, type Pod } from '../harness/kubectl.ts';
+import { MACHINE, machineAccess } from '../harness/machine.ts';
 import { table } from '../harness/report.ts';
 import type { Part } from './part.ts';
+import { describeSharedPool } from './shared-pool.ts';
 
 const WAITING = 'millrace.dev/pool';
 const CLAIMED = 'millrace.dev/claimed-by';
@@ -39,6 +45,13 @@ def run(ctx, input):
         "token": any(files for top in ("/etc/millrace", "/var/run/secrets") for _, _, files in os.walk(top)),
         "reach": {f"{host}:{port}": reach(host, port) for host, port in input["targets"]},
     }
+`;
+/** Of the step that does not end by itself. */
+const ENDLESS_S = 15;
+const ENDLESS = `export default async (ctx, { isEndless }) => {
+  for (; isEndless; ) {}
+  return 'it ended';
+};
 `;
 const CLOCK = 'export default async () => ({ at: Date.now() });\n';
 
@@ -80,11 +93,20 @@ interface Looked {
 export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): void {
   describe('code in runner pods', () => {
     let dev: Installation;
+    /** What code calls, where the cluster reaches this machine. */
+    let ledger: Ledger | undefined;
 
     beforeAll(async () => {
       // Any image with a shell will do for container steps.
       const literals = [`sandbox-images-allow=${cluster.images.postgres}`];
-      dev = await createInstallation(kubectl, cluster.images, 'development', { literals });
+      if (cluster.isKit) {
+        ledger = await startLedger(MACHINE);
+        literals.push(`egress-allow-private=${MACHINE}:${ledger.port}`);
+      }
+      dev = await createInstallation(kubectl, cluster.images, 'development', {
+        literals,
+        resources: ledger === undefined ? {} : { 'test-access.yaml': machineAccess(ledger.port) },
+      });
       await createInstallation(kubectl, cluster.images, 'development').then((before) => before.remove());
       const applied = await dev.apply();
       expect(applied.code, applied.stderr).toBe(0);
@@ -94,7 +116,10 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
       await settled(kubectl, dev.namespace, 'dev-millrace-worker');
       await poolsReady();
     }, 400_000);
-    afterAll(() => dev.remove(), 200_000);
+    afterAll(async () => {
+      await dev.remove();
+      await ledger?.close();
+    }, 200_000);
 
     const poolReady = async (name: string): Promise<boolean> => {
       const { metadata, spec, status } = await kubectl.get<Deployment>(dev.runners, 'deployment', name);
@@ -166,19 +191,26 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
     });
 
     it(
-      'never meets code of another workflow in its pod, and the pool fills again',
+      'never meets code of another tenant or workflow in its pod, and the pool fills again',
       { timeout: 240_000 },
       async () => {
-        await withApi(async (client) => {
-          const seen = new Map<string, string>();
-          for (const name of ['mine', 'yours', 'theirs']) {
+        await withApi(async (first) => {
+          const api = { port: Number(new URL(first.base).port) };
+          const second = await withDatabase(kubectl, dev, (sql) => newTenant({ sql, api }));
+          const seen: string[] = [];
+          // To the letter the same workflow, but for whose it is.
+          for (const [client, name] of [
+            [first, 'mine'],
+            [second, 'mine'],
+            [second, 'yours'],
+            [first, 'yours'],
+          ] as const) {
             await poolsReady();
             const hook = await deploy(client, name, 'look.py', PROBE);
-            const first = await look(client, hook);
-            const again = await look(client, hook);
-            expect(again.pod).toBe(first.pod);
-            expect([...seen.values()]).not.toContain(first.pod);
-            seen.set(name, first.pod);
+            const { pod } = await look(client, hook);
+            expect((await look(client, hook)).pod).toBe(pod);
+            expect(seen).not.toContain(pod);
+            seen.push(pod);
           }
           const startedAt = performance.now();
           await poolsReady(60_000);
@@ -186,6 +218,58 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
         });
       },
     );
+
+    it(
+      'ends code that never ends from outside, with its pod, and goes on in another',
+      { timeout: 180_000 },
+      async () => {
+        const claimed = async (): Promise<readonly string[]> =>
+          (await podsOf(kubectl, dev.runners, CLAIMED)).map(({ metadata }) => metadata.name);
+        await poolsReady();
+        await withApi(async (client) => {
+          const limits = `timeout: ${ENDLESS_S}s, retry: { attempts: 1 }, `;
+          const hook = await deploy(client, 'endless', 'endless.ts', ENDLESS, limits);
+          const before = await claimed();
+          const reply = await client.post(hook, { isEndless: true });
+          const pod = await waitFor(async () => (await claimed()).find((name) => !before.includes(name)), {
+            timeoutMs: ENDLESS_S * 1000,
+            intervalMs: 200,
+            what: 'the pod of the step to be marked',
+          });
+          const execution = await client.finished(reply.data.executionId as string, 60_000);
+          expect(execution).toMatchObject({ state: 'failed', error: { code: 'timeout' } });
+          await waitFor(
+            async () =>
+              !(await kubectl.get<List<Pod>>(dev.runners, 'pods')).items.some(
+                ({ metadata }) => metadata.name === pod,
+              ),
+            { timeoutMs: 60_000, intervalMs: 500, what: `${pod} to be gone` },
+          );
+          expect((await run(client, hook, { isEndless: false })).output).toBe('it ended');
+        });
+      },
+    );
+
+    it('loses half of those that wait at most, when nodes are drained', { timeout: 180_000 }, async () => {
+      await poolsReady();
+      await waitFor(
+        async () => {
+          const allowed = '{.status.disruptionsAllowed}';
+          const args = ['--namespace', dev.runners, 'get', 'poddisruptionbudget', POOLS[0]];
+          return (await kubectl.run([...args, '--output', `jsonpath=${allowed}`])) === '1';
+        },
+        { timeoutMs: 30_000, intervalMs: 500, what: 'the budget to allow that one of two goes' },
+      );
+      const waiting = await podsOf(kubectl, dev.runners, `${WAITING}=javascript`);
+      expect(waiting).toHaveLength(2);
+      // At once, before there is another in the place of the first.
+      const answers = await Promise.all(
+        waiting.map(({ metadata }) => evict(kubectl, dev.runners, metadata.name)),
+      );
+      const refusals = answers.filter((answer) => answer !== 'evicted');
+      expect(refusals).toEqual([expect.stringContaining(OVER_BUDGET)]);
+      await poolsReady(60_000);
+    });
 
     it(
       'finds pods again within a minute when all that waited are deleted',
@@ -358,6 +442,14 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
         });
       },
     );
+
+    if (!isShort) {
+      describeSharedPool(
+        { cluster, kubectl, report },
+        () => dev,
+        () => ledger!, // as the cluster is the kit's
+      );
+    }
 
     it('leaves no pod behind when its worker is killed', { timeout: 240_000 }, async () => {
       await withApi(async (client) => {

@@ -5,7 +5,7 @@ import { putHookCredential, type Stage } from './stage.ts';
 
 /** Makes a tenant beside the first one, with the credential that webhooks of this stage are signed with. */
 export async function newTenant(
-  { sql, api }: Stage,
+  { sql, api }: Pick<Stage, 'sql'> & { readonly api: Pick<Stage['api'], 'port'> },
   name = `t-${randomUUID().slice(0, 8)}`,
 ): Promise<ApiClient> {
   const { rows } = await sql.query<{ id: string }>(`insert into tenant (name) values ($1) returning id`, [
