@@ -186,6 +186,8 @@ export function describeCommands(kubectl: Kubectl, installation: () => Installat
 
     async function debug(line: string): Promise<void> {
       const { namespace } = installation();
+      // One that a rollout just replaces would be gone before the tool box is there.
+      await settled(kubectl, namespace, 'dev-millrace-api');
       const [pod] = (await podsOf(kubectl, namespace, 'component=api')).filter(isReady);
       const name = pod!.metadata.name; // the Deployment is ready
       const here = line
