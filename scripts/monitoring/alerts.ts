@@ -36,8 +36,14 @@ const burnAlert = (slo: Slo, severity: 'page' | 'ticket'): Alert => ({
 const NO_WORKER = 'millrace:workers:live == 0';
 const UNLESS_NO_WORKER = `unless on (namespace) (${NO_WORKER})`;
 
+const API = 'up{job=~"(.+-)?millrace-api"}';
+const WORKER = 'up{job=~"(.+-)?millrace-worker"}';
+/** Namespaces that had such targets within a day, and have none now. */
+const vanished = (targets: string, d: Durations): string =>
+  `(count by (namespace) (present_over_time(${targets}[${d(DAY)}])) unless count by (namespace) (${targets}))`;
+
 const USABLE = 'millrace:sandboxes:usable';
-const SPARES = 'sum by (namespace) (millrace_sandbox_pool_size{state="spare"})';
+const SPARES = 'millrace:sandboxes:spare';
 /** Somebody wants sandboxes: one was being started lately, spares are kept as a rule, or steps fail for want of one. */
 const sandboxesAreWanted = (d: Durations): string =>
   [
@@ -50,9 +56,11 @@ const AVAILABILITY: readonly Alert[] = [
   {
     name: 'NoApi',
     severity: 'page',
-    // A target that is gone altogether has no series, hence the second half.
-    expr: () =>
-      'sum by (namespace) (up{job=~"(.+-)?millrace-api"}) == 0\nor absent(up{job=~"(.+-)?millrace-api"})',
+    // Targets that are gone altogether have no series: then it counts where there were some within a day, or none at all.
+    expr: (d) =>
+      `sum by (namespace) (${API}) == 0\n` +
+      `or ${vanished(API, d)}\n` +
+      `or absent_over_time(${API}[${d(DAY)}])`,
     forSeconds: 2 * MINUTE,
     summary: `No API answers Prometheus${IN}`,
     description: 'Senders are most likely refused by the load balancer, and the REST API is gone.',
@@ -60,7 +68,11 @@ const AVAILABILITY: readonly Alert[] = [
   {
     name: 'NoWorker',
     severity: 'page',
-    expr: () => NO_WORKER,
+    // Every process tells how many there are; where none does, the targets of workers decide.
+    expr: (d) =>
+      `${NO_WORKER}\n` +
+      `or (\n  (sum by (namespace) (${WORKER}) == 0\n  or ${vanished(WORKER, d)})\n` +
+      `  unless on (namespace) millrace:workers:live\n)`,
     forSeconds: 2 * MINUTE,
     summary: `No worker takes executions${IN}`,
     description: 'Webhooks are accepted and kept, and nothing runs. Nothing is lost; everything is late.',
@@ -92,7 +104,7 @@ const AVAILABILITY: readonly Alert[] = [
     forSeconds: 30 * MINUTE,
     summary: `No spare sandbox was ready for half an hour${IN}`,
     description:
-      'Workflows that have not run lately wait for the start of a sandbox, some hundred milliseconds.',
+      'Workflows that have not run lately wait for the start of a sandbox: some hundred milliseconds, or seconds where it is a pod.',
   },
   {
     name: 'LeaseLosses',
@@ -148,7 +160,7 @@ const DEPENDENCIES: readonly Alert[] = [
 ];
 
 function certificate(severity: 'page' | 'ticket', leftSeconds: number, left: string): Alert {
-  const remaining = 'min by (namespace, name) (millrace_certificate_expiry_timestamp_seconds) - time()';
+  const remaining = 'millrace:certificates:end - time()';
   const later = severity === 'ticket' ? ` > ${2 * DAY}` : '';
   return {
     name: 'CertificateExpiry',
@@ -166,18 +178,27 @@ const STORAGE: readonly Alert[] = [
   {
     name: 'DatabaseDiskFull',
     severity: 'page',
-    expr: () => diskShare('0.05'),
+    expr: () => diskShare(DATA_VOLUME, '0.05'),
     forSeconds: 5 * MINUTE,
-    summary: 'The volume {{ $labels.persistentvolumeclaim }} has {{ $value | humanizePercentage }} left',
+    summary: `The volume {{ $labels.persistentvolumeclaim }} has {{ $value | humanizePercentage }} left${IN}`,
     description: 'PostgreSQL stops when its volume is full, and webhooks are answered with 503 then.',
   },
   {
     name: 'DatabaseDiskFull',
     severity: 'ticket',
-    expr: () => `${diskShare('0.2')} > 0.05`,
+    expr: () => `${diskShare(DATA_VOLUME, '0.2')} > 0.05`,
     forSeconds: HOUR,
-    summary: 'The volume {{ $labels.persistentvolumeclaim }} has {{ $value | humanizePercentage }} left',
+    summary: `The volume {{ $labels.persistentvolumeclaim }} has {{ $value | humanizePercentage }} left${IN}`,
     description: 'Make it larger, or keep less, before PostgreSQL stops.',
+  },
+  {
+    name: 'BackupDiskFull',
+    severity: 'ticket',
+    // The kubelet tells of a volume while a pod has it: of this one for the minutes of each night's backup.
+    expr: (d) => diskShare(BACKUP_VOLUME, '0.2', d(26 * HOUR)),
+    forSeconds: HOUR,
+    summary: `The volume {{ $labels.persistentvolumeclaim }} has {{ $value | humanizePercentage }} left${IN}`,
+    description: 'The next backups find no room. PostgreSQL does not notice.',
   },
   {
     name: 'DatabaseGrowth',
@@ -222,29 +243,47 @@ const STORAGE: readonly Alert[] = [
   },
 ];
 
-/** Of the volume that the component postgres has; a server elsewhere is watched by whoever runs it. */
-const diskShare = (limit: string): string => {
-  const volume = '{persistentvolumeclaim=~".*millrace-postgres.*"}';
-  return `kubelet_volume_stats_available_bytes${volume} / kubelet_volume_stats_capacity_bytes${volume} < ${limit}`;
+/** Of the component postgres, where its data has a claim; a server elsewhere is watched by whoever runs it. */
+const DATA_VOLUME = '{persistentvolumeclaim=~"data-(.+-)?millrace-postgres-[0-9]+"}';
+const BACKUP_VOLUME = '{persistentvolumeclaim=~"(.+-)?millrace-postgres-backups"}';
+
+/** @param within how old the last sample may be, where it is not from now */
+const diskShare = (volume: string, limit: string, within?: string): string => {
+  const [available, capacity] = ['available', 'capacity'].map((what) => {
+    const stats = `kubelet_volume_stats_${what}_bytes${volume}`;
+    return within === undefined ? stats : `last_over_time(${stats}[${within}])`;
+  });
+  return `min by (namespace, persistentvolumeclaim) (${available} / ${capacity}) < ${limit}`;
 };
 
-/** Metrics of others that the rules read: Prometheus’s own, and the kubelet’s. */
+/** Metrics of others that the rules read: Prometheus’s own, the kubelet’s and cert-manager’s. */
 export const FOREIGN_METRICS: ReadonlySet<string> = new Set([
   'up',
   'kubelet_volume_stats_available_bytes',
   'kubelet_volume_stats_capacity_bytes',
+  'certmanager_certificate_expiration_timestamp_seconds',
 ]);
+
+/**
+ * How many executions ended within an hour. The first of a workflow makes the series of its worker, and from no sample to 1
+ * there is no increase: so what a new series has counts as a whole.
+ */
+const endedWithin = (d: Durations, selector = ''): string => {
+  const series = `millrace_executions_total{workflow!="other"${selector}}`;
+  const hour = d(HOUR);
+  return (
+    `sum by (namespace, tenant, workflow) (\n` +
+    `  ${series} unless present_over_time(${series}[${hour}] offset ${hour})\n` +
+    `  or increase(${series}[${hour}])\n)`
+  );
+};
 
 /** For whoever wrote the workflow; examples/workflow-failing tells them, from the threshold on that they set there. */
 const WORKFLOW_FAILING: Alert = {
   name: 'WorkflowFailing',
   severity: 'owner',
-  expr: (d) => {
-    const ended = (selector: string): string =>
-      `sum by (namespace, tenant, workflow) (increase(millrace_executions_total{workflow!="other"${selector}}[${d(HOUR)}]))`;
-    const failed = ended(',outcome="failed"');
-    return `${failed} / ${ended('')} > 0.01\nand ${failed} >= 3`;
-  },
+  // From the first failure on: what is too much is for whoever wrote it.
+  expr: (d) => `${endedWithin(d, ',outcome="failed"')}\n/ ${endedWithin(d)} > 0`,
   forSeconds: 5 * MINUTE,
   summary:
     '{{ $value | humanizePercentage }} of the executions of {{ $labels.workflow }} failed within an hour',

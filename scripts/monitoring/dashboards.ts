@@ -383,10 +383,14 @@ const SANDBOXES: Dashboard = {
       panels: [
         {
           title: 'Sandboxes',
-          about: 'None that is spare, idle or busy: alert SandboxPoolEmpty.',
+          about:
+            'None that is spare, idle or busy: alert SandboxPoolEmpty. No spare for long: SandboxSparesMissing.',
           unit: 'short',
           width: 12,
-          queries: one(sum('millrace_sandbox_pool_size', 'state'), '{{state}}'),
+          queries: [
+            ...one(sum('millrace_sandbox_pool_size', 'state', `${NS},state!="spare"`), '{{state}}'),
+            ...one(sum('millrace:sandboxes:spare'), 'spare'),
+          ],
         },
         {
           title: 'Isolation',
@@ -531,10 +535,7 @@ const DATABASE: Dashboard = {
           title: 'Certificates end in',
           about: 'Alert CertificateExpiry.',
           unit: 's',
-          queries: one(
-            `min by (name) (millrace_certificate_expiry_timestamp_seconds{${NS}}) - time()`,
-            '{{name}}',
-          ),
+          queries: one(`min by (name) (millrace:certificates:end{${NS}}) - time()`, '{{name}}'),
         },
       ],
     },

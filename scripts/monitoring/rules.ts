@@ -31,6 +31,21 @@ export interface RuleOptions {
 /** Where nobody has said where they are published. */
 export const RUNBOOKS = 'docs/runbooks';
 
+const SPARE = 'millrace_sandbox_pool_size{state="spare"}';
+
+/**
+ * What the platform sees, and what cert-manager says of certificates for Ingresses, whose addresses pods do not reach. One
+ * that was never issued has 0 there; its namespace is in another label, unless Prometheus was told to keep it.
+ */
+const CERTIFICATE_ENDS =
+  'min by (namespace, name) (\n' +
+  '  millrace_certificate_expiry_timestamp_seconds\n' +
+  '  or label_replace(\n' +
+  '    certmanager_certificate_expiration_timestamp_seconds{name=~"(.+-)?millrace-.+"} > 0,\n' +
+  '    "namespace", "$1", "exported_namespace", "(.+)"\n' +
+  '  )\n' +
+  ')';
+
 export const sloGroup = (slo: string): string => `millrace-slo-${slo.replaceAll('_', '-')}`;
 
 /** All rules, as groups of a rule file of Prometheus and as `spec` of a PrometheusRule. */
@@ -49,10 +64,21 @@ export function ruleGroups(options: RuleOptions = {}): readonly RuleGroup[] {
       name: 'millrace-states',
       rules: [
         { record: 'millrace:workers:live', expr: 'max by (namespace) (millrace_workers)' },
+        // Runner pods wait for all workers, and each worker shows them all; elsewhere each has spares of its own.
+        {
+          record: 'millrace:sandboxes:spare',
+          expr:
+            `max by (namespace) (${SPARE}\n` +
+            `  and on (namespace, instance) millrace_sandbox_driver{driver="kubernetes"} == 1)\n` +
+            `or sum by (namespace) (${SPARE})`,
+        },
         {
           record: 'millrace:sandboxes:usable',
-          expr: 'sum by (namespace) (millrace_sandbox_pool_size{state=~"spare|idle|busy"})',
+          expr:
+            'millrace:sandboxes:spare\n' +
+            '+ sum by (namespace) (millrace_sandbox_pool_size{state=~"idle|busy"})',
         },
+        { record: 'millrace:certificates:end', expr: CERTIFICATE_ENDS },
       ],
     },
     {

@@ -17,7 +17,7 @@ import { composeOrClose, type Closers } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
 import { createStorageWait } from '../core/startup.ts';
 import { createAdminHandler } from '../core/telemetry/admin-handler.ts';
-import { noteCertificate, watchCertificate } from '../core/telemetry/certificates.ts';
+import { noteCertificate, watchCertificates } from '../core/telemetry/certificates.ts';
 import { createMeasurements } from '../core/telemetry/measurements.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
 import { watchPool } from '../core/telemetry/pools.ts';
@@ -235,11 +235,12 @@ async function compose(options: ApiOptions, closers: Closers): Promise<ApiRuntim
   measurements.start();
   closers.add(() => measurements.stop());
   closers.add(
-    watchCertificate({
-      url: publicUrl,
+    watchCertificates({
+      publicUrl,
+      publicHooksUrl,
       metrics,
-      onError: (error) =>
-        logger.debug({ err: error }, 'the certificate of PUBLIC_URL could not be looked at'),
+      onError: (error, url) =>
+        logger.debug({ err: error, url }, 'the certificate of a public address could not be looked at'),
     }),
   );
   const { port, adminPort } = doors;

@@ -24,6 +24,7 @@ let sink: Sink;
 let jaeger: Jaeger;
 let cluster: Cluster;
 let worker: TestProcess;
+let workerPort: number;
 let prometheus: PrometheusServer;
 
 /** The first one who calls `HELD` has to wait for longer than a worker of this test lives. */
@@ -60,7 +61,7 @@ beforeAll(async () => {
   });
   worker = await cluster.startWorker();
   const apiPort = new URL(cluster.base).port;
-  const workerPort = await portOf(worker, 'worker started');
+  workerPort = await portOf(worker, 'worker started');
   prometheus = await startPrometheus({
     targets: { 'millrace-api': [`127.0.0.1:${apiPort}`], 'millrace-worker': [`127.0.0.1:${workerPort}`] },
   });
@@ -251,6 +252,16 @@ describe('a webhook', () => {
       { timeoutMs: 20_000, intervalMs: 250, what: 'an exemplar' },
     );
     expect(exemplars).toContain(SENDER_TRACE);
+  });
+
+  test.each([
+    ['API', 'millrace_accept_duration_seconds', (): string => cluster.base],
+    ['worker', 'millrace_sandbox_claim_seconds', (): string => `http://127.0.0.1:${workerPort}`],
+  ])('is named by the page of the %s, beside a bucket of %s', async (_, histogram, base) => {
+    const headers = { accept: 'application/openmetrics-text' };
+    const page = await (await fetch(`${base()}/metrics`, { headers })).text();
+    const marked = page.split('\n').filter((line) => line.startsWith(`${histogram}_bucket`));
+    expect(marked.join('\n')).toContain(` # {trace_id="${SENDER_TRACE}"} `);
   });
 });
 

@@ -142,8 +142,10 @@ describe('workflow-failing', () => {
       annotations: { ...alert.annotations, ratio },
     };
   };
+  const send = (groupKey: string, ...alerts: readonly Awaited<ReturnType<typeof alertOf>>[]) =>
+    platform.post(hook, { version: '4', status: 'firing', groupKey, alerts: [...alerts] });
   const post = async (...alerts: readonly Awaited<ReturnType<typeof alertOf>>[]) => {
-    const { data } = await platform.post(hook, { version: '4', status: 'firing', alerts: [...alerts] });
+    const { data } = await send(randomUUID(), ...alerts);
     return data.filtered === true ? data : platform.finished(data.executionId);
   };
 
@@ -179,9 +181,28 @@ describe('workflow-failing', () => {
     ).toMatchObject({ state: 'succeeded', output: { told: ['#shop', '#workflows'] } });
   });
 
-  it('starts nothing for what is not its business', async () => {
-    expect(await post(await alertOf('order-intake', '0.5', 'firing', 'NoWorker'))).toMatchObject({
-      filtered: true,
-    });
+  it('knows workflows of the same name by their tenants', async () => {
+    const { labels, ...alert } = await alertOf('order-intake', '0.05');
+    expect(await post({ ...alert, labels: { ...labels, tenant: 'shop' } })).toMatchObject({ filtered: true });
+    expect(await post({ ...alert, labels })).toMatchObject({ output: { told: ['#shop'] } });
+  });
+
+  it('tells of each failing once, however often it hears of it, from when its share is too high', async () => {
+    const duplicates: unknown[] = [];
+    for (const ratio of ['0.01', '0.03', '0.05']) {
+      const { data } = await send('a group', await alertOf('order-intake', ratio));
+      duplicates.push(data.filtered ?? data.duplicate);
+    }
+    const { startsAt: _, ...alert } = await alertOf('order-intake', '0.05');
+    const { data } = await send('a group', { ...alert, startsAt: '2026-11-22T09:00:00Z' });
+    expect([...duplicates, data.duplicate]).toEqual([true, false, true, false]);
+  });
+
+  it.each([
+    ['another alert', 'order-intake', '0.5', 'NoWorker'],
+    ['what is below the threshold', 'order-intake', '0.019', 'WorkflowFailing'],
+    ['what is below the default', 'another', '0.09', 'WorkflowFailing'],
+  ])('starts nothing for %s', async (_, workflow, ratio, alertname) => {
+    expect(await post(await alertOf(workflow, ratio, 'firing', alertname))).toMatchObject({ filtered: true });
   });
 });

@@ -4,7 +4,7 @@ import { ALERTS, type Alert } from '../../scripts/monitoring/alerts.ts';
 import { ruleGroups, RUNBOOKS, sloGroup } from '../../scripts/monitoring/rules.ts';
 import { ruleFile } from '../../scripts/write-monitoring.ts';
 import { promtool } from '../support/promtool.ts';
-import { CASES, type AlertKey, type Case } from './cases.ts';
+import { CASES, type AlertKey, type Case, type FiringCase } from './cases.ts';
 import { healthy, inNamespace, NAMESPACE } from './series.ts';
 
 // Days of samples take promtool a while on a busy machine; two at a time, this is not the file that all others wait for.
@@ -19,11 +19,7 @@ const groupsOf = ({ slo }: Case) =>
 const keyOf = ({ name, severity }: Alert): AlertKey => `${name} ${severity}`;
 
 /** What fires at the end of a case, and nothing else does. */
-type Expected = {
-  readonly alert: Alert;
-  readonly summary: string;
-  readonly labels: Readonly<Record<string, string>>;
-};
+type Expected = { readonly alert: Alert } & FiringCase;
 
 async function check(one: Case, expected: Expected | undefined): Promise<void> {
   const { samples, minutes } = one;
@@ -35,9 +31,7 @@ async function check(one: Case, expected: Expected | undefined): Promise<void> {
     ),
   );
   const eval_time = `${(samples - 1) * minutes}m`;
-  const firing = expected && [
-    { labels: `{alertname="${expected.alert.name}", severity="${expected.alert.severity}"}`, value: 1 },
-  ];
+  const firing = expected && [keyOf(expected.alert), expected.besides].flatMap(sampleOf);
   const { ok, output } = await promtool(['test', 'rules', 'test.yaml'], {
     'rules.yaml': ruleFile(groupsOf(one)),
     'test.yaml': stringify({
@@ -65,10 +59,16 @@ async function check(one: Case, expected: Expected | undefined): Promise<void> {
   expect(ok, output).toBe(true);
 }
 
-const alertOf = ({ alert, summary, labels }: Expected) => ({
+/** What `count by (alertname, severity)` has of it. */
+function sampleOf(key: AlertKey | undefined) {
+  const [name, severity] = key?.split(' ') ?? [];
+  return name === undefined ? [] : [{ labels: `{alertname="${name}", severity="${severity}"}`, value: 1 }];
+}
+
+const alertOf = ({ alert, summary, labels = {}, annotations, isAnywhere }: Expected) => ({
   exp_labels: {
     ...(alert.severity === 'owner' || !alert.expr(String).includes('slo=') ? {} : { slo: sloOf(alert) }),
-    namespace: NAMESPACE,
+    ...(!isAnywhere && { namespace: NAMESPACE }),
     severity: alert.severity,
     service: 'millrace',
     ...labels,
@@ -77,12 +77,12 @@ const alertOf = ({ alert, summary, labels }: Expected) => ({
     summary,
     description: described(alert, labels),
     runbook_url: `${RUNBOOKS}/${alert.name}.md`,
-    ...(alert.annotations && { ratio: '0.25' }),
+    ...annotations,
   },
 });
 
 const sloOf = (alert: Alert): string => /slo="(\w+)"/.exec(alert.expr(String))![1]!;
-const described = ({ description }: Alert, labels: Expected['labels']): string =>
+const described = ({ description }: Alert, labels: Readonly<Record<string, string>>): string =>
   description.replaceAll(/\{\{ \$labels\.(\w+) \}\}/g, (_, label: string) => labels[label] ?? '');
 
 describe('the cases', () => {
@@ -99,12 +99,10 @@ describe('while all is well', () => {
 });
 
 describe.concurrent.each(ALERTS.map((alert) => ({ key: keyOf(alert), alert })))('$key', ({ key, alert }) => {
-  const { fires, silent } = CASES[key] ?? { fires: undefined, silent: [] };
-  if (fires !== undefined) {
-    it(`fires, and nothing else does: ${fires.name}`, async () => {
-      await check(fires, { alert, summary: fires.summary, labels: fires.labels ?? {} });
-    });
-  }
+  const { fires, silent } = CASES[key] ?? { fires: [], silent: [] };
+  it.each(fires)('fires, and nothing else does: $name', async (one) => {
+    await check(one, { alert, ...one });
+  });
   it.each(silent)('is silent: $name', async (one) => {
     await check(one, undefined);
   });

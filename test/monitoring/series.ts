@@ -61,10 +61,10 @@ export function healthy(samples: number, minutes: number): Series {
     'millrace_table_partition_bytes{table="execution"}': flat(8 * GIB),
     millrace_default_partition_rows: flat(0),
     millrace_partitions_overdue: flat(0),
-    'kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-dev-millrace-postgres-0"}': flat(
+    'kubelet_volume_stats_available_bytes{persistentvolumeclaim="data-prod-millrace-postgres-0"}': flat(
       8 * GIB,
     ),
-    'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-dev-millrace-postgres-0"}': flat(
+    'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="data-prod-millrace-postgres-0"}': flat(
       10 * GIB,
     ),
   };
@@ -73,11 +73,12 @@ export function healthy(samples: number, minutes: number): Series {
 
 export const NAMESPACE = 'millrace-prod';
 
-/** The same series, of one namespace. */
+/** The same series, of one namespace where they name none. */
 export const inNamespace = (series: Series): Series =>
   Object.fromEntries(
     Object.entries(series).map(([name, values]) => {
       const label = `namespace="${NAMESPACE}"`;
+      if (/[{,]namespace=/.test(name)) return [name, values];
       return [name.includes('{') ? name.replace('{', `{${label},`) : `${name}{${label}}`, values];
     }),
   );

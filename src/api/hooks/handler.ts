@@ -251,11 +251,12 @@ async function answer(deps: HooksDeps, limits: Limits, received: Received): Prom
 
 function noteAccepted(
   deps: HooksDeps,
-  { startedAtMs }: Received,
+  { startedAtMs, trace }: Received,
   outcome: 'accepted' | 'duplicate' | 'filtered',
 ): void {
   deps.metrics.deliveries.inc({ outcome });
-  deps.metrics.acceptDuration.observe((performance.now() - startedAtMs) / 1000);
+  const seconds = (performance.now() - startedAtMs) / 1000;
+  deps.metrics.acceptDuration.observe({}, seconds, trace?.span?.traceId);
 }
 
 /** Resolves only when PostgreSQL has confirmed the commit. */

@@ -23,20 +23,32 @@ export function noteCertificate(
 }
 
 export interface CertificateWatchOptions {
-  readonly url: string;
+  readonly publicUrl: string;
+  readonly publicHooksUrl: string;
   readonly metrics: Pick<Metrics, 'certificateExpiry'>;
-  readonly onError: (error: Error) => void;
+  readonly onError: (error: Error, url: string) => void;
 }
 
 /**
- * Looks every hour at the certificate that callers of `url` are shown; one that has ended counts, too.
+ * Looks every hour at the certificates that callers are shown; one that has ended counts, too. A server that has both
+ * addresses has one certificate.
  *
  * @returns stops it
  */
-export function watchCertificate({ url, metrics, onError }: CertificateWatchOptions): () => void {
-  const { protocol, hostname, port } = new URL(url);
-  if (protocol !== 'https:') return () => {};
+export function watchCertificates({
+  publicUrl,
+  publicHooksUrl,
+  metrics,
+  onError,
+}: CertificateWatchOptions): () => void {
   const look = (): void => {
+    lookAt('public_url', publicUrl);
+    if (new URL(publicHooksUrl).origin !== new URL(publicUrl).origin)
+      lookAt('public_hooks_url', publicHooksUrl);
+  };
+  const lookAt = (name: (typeof CERTIFICATES)[number], url: string): void => {
+    const { protocol, hostname, port } = new URL(url);
+    if (protocol !== 'https:') return;
     const socket = connect({
       host: hostname,
       port: port === '' ? 443 : Number(port),
@@ -45,11 +57,11 @@ export function watchCertificate({ url, metrics, onError }: CertificateWatchOpti
       timeout: CONNECT_TIMEOUT_MS,
     });
     socket.once('secureConnect', () => {
-      noteCertificate(metrics, 'public_url', socket);
+      noteCertificate(metrics, name, socket);
       socket.destroy();
     });
     socket.once('timeout', () => socket.destroy(new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms`)));
-    socket.once('error', (raw) => onError(coerceError(raw)));
+    socket.once('error', (raw) => onError(coerceError(raw), url));
   };
   look();
   const timer = setInterval(look, LOOK_EVERY_MS);

@@ -17,7 +17,7 @@ const DELIVERY_OUTCOMES = [
   'shed',
   'failed',
 ] as const;
-export const CERTIFICATES = ['public_url', 'postgres', 'redis', 'gateway'] as const;
+export const CERTIFICATES = ['public_url', 'public_hooks_url', 'postgres', 'redis', 'gateway'] as const;
 const ATTEMPT_OUTCOMES = ['succeeded', 'failed'] as const;
 
 // Bounds are where targets and objectives are (docs/performance.md), so that what is promised can be read off exactly.
@@ -55,7 +55,7 @@ export function createMetrics() {
       { route: undefined, status: undefined },
       ANSWER_S,
     ),
-    acceptDuration: histogram(
+    acceptDuration: timing(
       'accept_duration_seconds',
       'API',
       'From the arrival of a webhook until its delivery was committed; what a webhook with `respond: result` then waits for is not in it',
@@ -206,10 +206,10 @@ export function createMetrics() {
     certificateExpiry: gauge(
       'certificate_expiry_timestamp_seconds',
       'every process',
-      'When a certificate ends, in seconds since 1970: of the servers of `DATABASE_URL` and `REDIS_URL`; on an API of `PUBLIC_URL`, on a worker of the gateway that runners dial; no sample where there is no TLS',
+      'When a certificate ends, in seconds since 1970: of the servers of `DATABASE_URL` and `REDIS_URL`; on an API of `PUBLIC_URL` and, where it is another server, `PUBLIC_HOOKS_URL`, on a worker of the gateway that runners dial; no sample where there is no TLS',
       { name: CERTIFICATES },
     ),
-    sandboxClaim: histogram(
+    sandboxClaim: timing(
       'sandbox_claim_seconds',
       'worker',
       'Time until an attempt had its place in a sandbox: a warm one (hit) or one started for it (miss)',
@@ -222,9 +222,12 @@ export function createMetrics() {
       'What isolates code steps on this worker: 1 for it; `none`, too',
       { driver: undefined },
     ),
-    sandboxPoolSize: gauge('sandbox_pool_size', 'worker', 'Sandboxes of this worker by what they do', {
-      state: ['spare', 'starting', 'idle', 'busy'],
-    }),
+    sandboxPoolSize: gauge(
+      'sandbox_pool_size',
+      'worker',
+      'Sandboxes of this worker by what they do; with runner pods (`millrace_sandbox_driver{driver="kubernetes"}`) `spare` are those that wait for all workers, and each worker shows them all: take the `max` of these',
+      { state: ['spare', 'starting', 'idle', 'busy'] },
+    ),
     sandboxLosses: counter('sandbox_losses_total', 'worker', 'Sandboxes that ended without being asked to', {
       reason: SANDBOX_LOSS_REASONS,
     }),

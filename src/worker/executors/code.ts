@@ -95,6 +95,7 @@ async function runOnce(attempt: Attempt, isSuspect: boolean): Promise<RunEnd> {
       singleUse: body.isolation === 'execution',
       alone: isSuspect,
       signal: context.signal,
+      traceId: span?.traceId,
     });
     span?.set({ 'sandbox.claim': claimed.isHit ? 'hit' : 'miss' });
     return claimed;

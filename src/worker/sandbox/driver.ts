@@ -150,6 +150,8 @@ export interface SandboxDriver {
   readonly description: DriverDescription;
   /** The runtimes it can start; a missing Python is no reason to have no JavaScript. */
   readonly runtimes: ReadonlySet<Runtime>;
+  /** How many are ready and nobody's, where they wait for every worker at once. */
+  readonly spares?: () => number;
   /** @throws when it cannot be started; nothing is left then */
   start(spec: SandboxSpec): Promise<Sandbox>;
   /** Undefined: it runs no images. @throws when nothing could be started; nothing is left then */

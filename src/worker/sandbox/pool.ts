@@ -101,7 +101,8 @@ export function createSandboxPool(options: SandboxPoolOptions): SandboxPool {
       },
     });
     const granted = (): SandboxSlot => {
-      metrics.sandboxClaim.observe({ result: isHit ? 'hit' : 'miss' }, (now() - sinceMs) / 1000);
+      const result = isHit ? 'hit' : 'miss';
+      metrics.sandboxClaim.observe({ result }, (now() - sinceMs) / 1000, wish.traceId);
       return slot;
     };
     return needsLimits ? fleet.setLimits(member, wish.limits).then(granted) : granted();
@@ -164,7 +165,7 @@ export function createSandboxPool(options: SandboxPoolOptions): SandboxPool {
       planned.add(key);
     }
     upkeep.refill();
-    observePoolSize(metrics, fleet.members);
+    observePoolSize(metrics, fleet.members, driver.spares?.());
   };
   /** @returns whether one is starting for it now; false when it has to wait for room */
   const startFor = (wish: Wish, unmet: number): boolean => {

@@ -83,6 +83,8 @@ export interface SandboxRequest {
   readonly alone: boolean;
   /** Aborted: no longer wanted. */
   readonly signal: AbortSignal;
+  /** Of a trace that is recorded. */
+  readonly traceId?: string | undefined;
 }
 
 /** A place in a sandbox for one run. */

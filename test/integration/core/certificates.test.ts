@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
-import { watchCertificate } from '../../../src/core/telemetry/certificates.ts';
+import { watchCertificates } from '../../../src/core/telemetry/certificates.ts';
 import { createMetrics } from '../../../src/core/telemetry/metrics.ts';
 import { issueCertificate } from '../../../src/worker/sandbox/kubernetes/x509.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -25,13 +25,14 @@ async function serve(validMs: number, nowMs = Date.now()): Promise<string> {
 }
 
 const NAME = 'millrace_certificate_expiry_timestamp_seconds';
-function watch(url: string) {
+function watch(publicUrl: string, publicHooksUrl = publicUrl) {
   const metrics = createMetrics();
   const errors: Error[] = [];
-  closers.push(watchCertificate({ url, metrics, onError: (error) => void errors.push(error) }));
-  const end = async (): Promise<number | undefined> => {
+  const onError = (error: Error): void => void errors.push(error);
+  closers.push(watchCertificates({ publicUrl, publicHooksUrl, metrics, onError }));
+  const end = async (name = 'public_url'): Promise<number | undefined> => {
     const { body } = await metrics.registry.page(undefined);
-    const found = new RegExp(`^${NAME}\\{name="public_url"\\} (\\S+)$`, 'm').exec(body);
+    const found = new RegExp(`^${NAME}\\{name="${name}"\\} (\\S+)$`, 'm').exec(body);
     return found === null ? undefined : Number(found[1]) * 1000;
   };
   return { end, errors };
@@ -52,5 +53,24 @@ describe('the certificate of PUBLIC_URL', () => {
     const nobody = watch(`https://127.0.0.1:${await freePort()}`);
     await waitFor(() => nobody.errors.length > 0, { timeoutMs: 30_000, what: 'an error' });
     expect([await plain.end(), await nobody.end(), plain.errors]).toEqual([undefined, undefined, []]);
+  });
+});
+
+describe('the certificate of PUBLIC_HOOKS_URL', () => {
+  it('is looked at beside the other, as another server has it', async () => {
+    const { end } = watch(await serve(10 * DAY_MS), await serve(20 * DAY_MS));
+    const [url, hooks] = await Promise.all(
+      ['public_url', 'public_hooks_url'].map((name) =>
+        waitFor(() => end(name), { timeoutMs: 30_000, what: name }),
+      ),
+    );
+    expect(hooks! - url!).toBeGreaterThan(9 * DAY_MS);
+  });
+
+  it('is the same, and shown once, where one server has both', async () => {
+    const url = await serve(10 * DAY_MS);
+    const { end, errors } = watch(`${url}/api`, `${url}/hooks`);
+    await waitFor(end, { timeoutMs: 30_000, what: 'the metric' });
+    expect([await end('public_hooks_url'), errors]).toEqual([undefined, []]);
   });
 });

@@ -2,9 +2,11 @@ import { connect } from 'node:net';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { Runtime } from '../../../src/worker/sandbox/driver.ts';
+import { createMetrics } from '../../../src/core/telemetry/metrics.ts';
+import type { Runtime, SandboxDriver } from '../../../src/worker/sandbox/driver.ts';
 import { fakeRequest } from '../../../src/worker/sandbox/fake-sandbox.fixture.ts';
 import { openKubernetesDriver } from '../../../src/worker/sandbox/kubernetes/driver.ts';
 import {
@@ -12,6 +14,7 @@ import {
   startFakeCluster,
   type FakeCluster,
 } from '../../../src/worker/sandbox/kubernetes/fake-cluster.fixture.ts';
+import { createSandboxPool } from '../../../src/worker/sandbox/pool.ts';
 import { openSession } from '../../../src/worker/sandbox/session.ts';
 import type { Program } from '../../../src/worker/sandbox/types.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -183,6 +186,58 @@ test('every worker may claim a runner, and only one gets it', async () => {
   expect([first.id, second.id].sort()).toEqual(['runner-1', 'runner-2']);
   await markedAs(first.id, 'worker-a');
   await markedAs(second.id, 'worker-b');
+});
+
+/** A pool as a worker has it here, and what its page of metrics says of it. */
+function poolOf(driver: SandboxDriver) {
+  const metrics = createMetrics();
+  const pool = createSandboxPool({
+    driver,
+    metrics,
+    logger: pino({ level: 'silent' }),
+    defaultLimits: LIMITS,
+    spares: { javascript: { min: 0, max: 0 }, python: { min: 0, max: 0 } },
+    availableMemory: () => Number.MAX_SAFE_INTEGER,
+    tickMs: 20,
+  });
+  onTestFinished(() => pool.close());
+  const shows = (sizes: Readonly<Record<string, number>>): Promise<unknown> =>
+    waitFor(
+      async () => {
+        const { body } = await metrics.registry.page(undefined);
+        const found = body.matchAll(/^millrace_sandbox_pool_size\{state="(\w+)"\} (\d+)$/gm);
+        const expected = { spare: 0, starting: 0, idle: 0, busy: 0, ...sizes };
+        return isDeepStrictEqual(
+          Object.fromEntries([...found].map(([, state, size]) => [state, Number(size)])),
+          expected,
+        );
+      },
+      { timeoutMs: 10_000, what: `a pool with ${JSON.stringify(sizes)}` },
+    );
+  return { pool, shows };
+}
+
+test('a runner that waits is a spare of every worker, until one of them has it', async () => {
+  const [a, b] = [await startWorker('worker-a'), await startWorker('worker-b')];
+  const [own, other] = [poolOf(a.driver), poolOf(b.driver)];
+  const pod = await startRunner('javascript', 'runner-1');
+  for (const { address } of [a, b]) await registered(pod, address);
+  await Promise.all([own.shows({ spare: 1 }), other.shows({ spare: 1 })]);
+
+  const slot = await own.pool.claim({
+    tenantId: 't',
+    workflowId: 'w',
+    version: 1,
+    runtime: 'javascript',
+    limits: LIMITS,
+    singleUse: false,
+    alone: false,
+    signal: AbortSignal.timeout(20_000),
+  });
+
+  await Promise.all([own.shows({ busy: 1 }), other.shows({})]);
+  slot.release();
+  await own.shows({ idle: 1 });
 });
 
 test('a worker that comes later gets the runners that wait', async () => {

@@ -286,6 +286,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       for (const runner of idle) runner.tell(gateways);
     },
     driver: {
+      spares: () => idle.filter((one) => one.runtime !== 'image').length,
       description: { driver: 'kubernetes', isolation: 'runner pods of runtime class gvisor' },
       runtimes: new Set(RUNTIMES),
       start,

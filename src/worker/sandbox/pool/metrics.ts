@@ -6,8 +6,13 @@ export type PoolMetrics = Pick<
   'sandboxClaim' | 'sandboxPoolSize' | 'sandboxLosses' | 'sandboxRecycled'
 >;
 
-export function observePoolSize({ sandboxPoolSize }: PoolMetrics, entries: readonly Entry[]): void {
-  const states = { spare: 0, starting: 0, idle: 0, busy: 0 };
+/** @param elsewhere spares that wait for every worker, beside those of this one */
+export function observePoolSize(
+  { sandboxPoolSize }: PoolMetrics,
+  entries: readonly Entry[],
+  elsewhere = 0,
+): void {
+  const states = { spare: elsewhere, starting: 0, idle: 0, busy: 0 };
   for (const { phase, used } of entries) {
     if (phase === 'spare' || phase === 'starting') states[phase]++;
     else if (used > 0) states.busy++;

@@ -46,6 +46,8 @@ export interface Wish {
   readonly limits: SandboxLimits;
   readonly cost: number;
   readonly isSingle: boolean;
+  /** Of a trace that is recorded. */
+  readonly traceId?: string | undefined;
 }
 
 export interface PoolBounds {
@@ -70,7 +72,7 @@ export const costOf = (limits: SandboxLimits, usual: SandboxLimits): number =>
   limits.memoryBytes > usual.memoryBytes ? limits.memoryBytes : Math.min(limits.memoryBytes, USUAL_BYTES);
 
 export function wishOf(request: SandboxRequest, usual: SandboxLimits): Wish {
-  const { tenantId, workflowId, version, runtime, limits } = request;
+  const { tenantId, workflowId, version, runtime, limits, traceId } = request;
   const isSingle = request.singleUse || request.alone;
   return {
     owner: {
@@ -81,5 +83,6 @@ export function wishOf(request: SandboxRequest, usual: SandboxLimits): Wish {
     limits,
     cost: costOf(limits, usual),
     isSingle,
+    traceId,
   };
 }
