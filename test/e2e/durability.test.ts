@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startCluster, type Cluster } from '../support/cluster.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { freePort } from '../support/free-port.ts';
+import { sumOf } from '../support/metrics-page.ts';
 import { createProcesses, platformCommand, type TestProcess } from '../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
 import { SECRET, SIGNERS } from '../support/signatures.ts';
@@ -213,6 +214,12 @@ steps:
   - { id: three, needs: [two], http: { url: "${url}/three" } }
 `;
 
+  const leaseLosses = async (worker: TestProcess, side: string): Promise<number> => {
+    const [, port] = await worker.waitForOutput(/"port":(\d+)[^\n]*"msg":"worker started"/);
+    const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    return sumOf(page, 'millrace_lease_losses_total', { side });
+  };
+
   test('a worker that slept through its lease writes nothing when it wakes', async () => {
     const gate = await startSink(({ path }, n) => (path === '/two' && n <= 2 ? { delayMs: 1500 } : {}));
     try {
@@ -229,7 +236,7 @@ steps:
         const requests = (path: string) => gate.entries.filter((entry) => entry.path === path);
         await waitFor(() => requests('/two').length === 1);
         sleeper.signal('SIGSTOP');
-        await other.startWorker();
+        const taker = await other.startWorker();
         expect((await other.finished(id, 30_000)).state).toBe('succeeded');
         const before = await sql.query(
           `select * from step_run where execution_id = $1 order by step_id, attempt`,
@@ -243,6 +250,8 @@ steps:
         );
         expect(after.rows).toEqual(before.rows);
         expect(['/one', '/two', '/three'].map((path) => requests(path).length)).toEqual([1, 2, 1]);
+        await waitFor(async () => (await leaseLosses(sleeper, 'lost')) > 0);
+        expect(await leaseLosses(taker, 'taken_over')).toBeGreaterThan(0);
       } finally {
         await other.stop();
       }

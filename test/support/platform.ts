@@ -5,10 +5,11 @@ import { workerKeys } from '../../src/core/config/worker-keys.ts';
 import { createInProcessHints } from '../../src/core/hints/in-process.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { createLogger, type Logger } from '../../src/core/logger.ts';
-import { createMetrics } from '../../src/core/telemetry/metrics.ts';
+import { createMetrics, type Metrics } from '../../src/core/telemetry/metrics.ts';
 import type { Tracing } from '../../src/core/telemetry/tracing.ts';
 import { startApi, type ApiRuntime } from '../../src/api/runtime.ts';
 import { startWorker, type WorkerRuntime } from '../../src/worker/runtime.ts';
+import { sumOf } from './metrics-page.ts';
 import { waitFor } from './wait-for.ts';
 
 export const API_KEY = 'mr_test_0123456789abcdef0123456789abcdef0123456789abcdef';
@@ -96,6 +97,10 @@ export interface TestPlatform extends ApiClient {
   readonly api: ApiRuntime;
   readonly workers: WorkerRuntime[];
   startWorker(): Promise<WorkerRuntime>;
+  /** The pages of metrics of API and workers, one after the other. */
+  metrics(): Promise<string>;
+  /** The sum of a metric's samples with these labels, over API and workers. */
+  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -136,13 +141,19 @@ export async function startPlatform(
           capacity: 10_000,
           concurrency: workerConfig.WORKER_CONCURRENCY,
         });
-  const api = await startApi({ config: apiConfig, logger, metrics: createMetrics(), hints, tracing });
+  const all: Metrics[] = [];
+  const makeMetrics = (): Metrics => {
+    const made = createMetrics();
+    all.push(made);
+    return made;
+  };
+  const api = await startApi({ config: apiConfig, logger, metrics: makeMetrics(), hints, tracing });
   const workers: WorkerRuntime[] = [];
   const start = async (): Promise<WorkerRuntime> => {
     const worker = await startWorker({
       config: workerConfig,
       logger,
-      metrics: createMetrics(),
+      metrics: makeMetrics(),
       hints,
       tracing,
     });
@@ -150,11 +161,17 @@ export async function startPlatform(
     return worker;
   };
   for (let i = 0; i < (options.workers ?? 1); i++) await start();
+  const metrics = async (): Promise<string> =>
+    (await Promise.all(all.map(({ registry }) => registry.page(undefined))))
+      .map(({ body }) => body)
+      .join('\n');
   return {
     ...createApiClient(`http://127.0.0.1:${api.port}`),
     api,
     workers,
     startWorker: start,
+    metrics,
+    metric: async (name, labels) => sumOf(await metrics(), name, labels),
     async stop() {
       await Promise.all(workers.map((worker) => worker.stop()));
       await api.stop();

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { startPlatform, type Reply, type TestPlatform } from '../../support/platform.ts';
@@ -38,6 +39,10 @@ const deliveriesOf = async (
   return reply.data.items;
 };
 
+/** How many webhooks had an outcome, by the metric that alerts read. */
+const counted = (outcome: string, of: TestPlatform = platform): Promise<number> =>
+  of.metric('millrace_deliveries_total', { outcome });
+
 const problem = (reply: Reply): unknown => {
   expect(reply.headers.get('content-type')).toContain('application/problem+json');
   return reply.data.code;
@@ -68,9 +73,11 @@ describe.each(Object.keys(SIGNERS) as SignedScheme[])('a %s request', (scheme) =
     const headers = sign(body, randomUUID());
     const flipped = Buffer.from(body);
     flipped[5]! ^= 1;
+    const before = await counted('rejected');
     const reply = await platform.post(hook, flipped, headers);
     expect(reply.status).toBe(401);
     expect(problem(reply)).toBe('signature_invalid');
+    expect(await counted('rejected')).toBe(before + 1);
     const rejected = (await deliveriesOf(name)).find((delivery) => delivery.verdict === 'rejected')!;
     expect(rejected.reason).toBeTruthy();
     const shown = await platform.call('GET', `/api/v1/deliveries/${rejected.id}`);
@@ -82,9 +89,12 @@ describe.each(Object.keys(SIGNERS) as SignedScheme[])('a %s request', (scheme) =
   test('that is repeated gives the first one’s ids', async () => {
     const body = Buffer.from(JSON.stringify({ id: 'evt_3', event_id: 'Ev3' }));
     const id = randomUUID();
+    const outcomes = () => Promise.all(['accepted', 'duplicate'].map((outcome) => counted(outcome)));
+    const [accepted, duplicate] = await outcomes();
     const first = await platform.post(hook, body, sign(body, id));
     const again = await platform.post(hook, body, sign(body, id));
     expect(again).toMatchObject({ status: 202, data: { ...first.data, duplicate: true } });
+    expect(await outcomes()).toEqual([accepted! + 1, duplicate! + 1]);
   });
 });
 
@@ -134,12 +144,14 @@ describe('repetitions', () => {
 describe('a filter', () => {
   test('lets through what it is true for, and records the rest with the reason', async () => {
     const { hook } = await open('filtered', ', filter: body.kind == "order"');
+    const before = await counted('filtered');
     expect((await platform.post(hook, { kind: 'order' })).data.duplicate).toBe(false);
     expect(await platform.post(hook, { kind: 'other' })).toMatchObject({
       status: 202,
       data: { filtered: true },
     });
     expect(await platform.post(hook, {})).toMatchObject({ status: 202, data: { filtered: true } });
+    expect(await counted('filtered')).toBe(before + 2);
     const reasons = (await deliveriesOf('filtered')).map(({ verdict, reason }) => [verdict, reason]);
     expect(reasons).toHaveLength(3);
     expect(reasons).toContainEqual(['filtered', 'the filter is false']);
@@ -342,8 +354,38 @@ test('bodies that would fill the memory are refused before they are read', async
   await expect.poll(() => answers[4]).toMatch(/HTTP\/1\.1 503 [\s\S]*retry-after: \d+/i);
   expect(answers.slice(0, 4).some((answer) => answer.includes(' 503 '))).toBe(false);
   for (const socket of sockets.slice(0, 2)) socket.destroy();
+  expect(await counted('shed', other)).toBe(1);
   // What the aborted ones held is free again.
   await expect.poll(async () => (await other.post(hook, {})).status).toBe(202);
   for (const socket of sockets) socket.destroy();
   await other.stop();
+});
+
+test('more than an endpoint may get in a second is 429, and counted as such', async () => {
+  const other = await startPlatform(database.url, { RATE_LIMIT_PER_ENDPOINT: '1' }, { workers: 0 });
+  const { hook } = await other.deploy(workflow('limited', 'verify: { scheme: none }'));
+  const replies = await Promise.all(Array.from({ length: 10 }, () => other.post(hook, {})));
+  const limited = replies.filter(({ status }) => status === 429);
+  expect(limited.length).toBeGreaterThan(0);
+  expect(problem(limited[0]!)).toBe('rate_limited');
+  expect(await counted('limited', other)).toBe(limited.length);
+  await other.stop();
+});
+
+test('what the database does not take is 503, and counted as failed', async () => {
+  const { hook } = await open('refused');
+  const admin = new pg.Client({ connectionString: database.url });
+  await admin.connect();
+  const before = await counted('failed');
+  await admin.query('revoke insert on delivery from millrace_ingest');
+  try {
+    const reply = await platform.post(hook, {});
+    expect(reply.status).toBe(503);
+    expect(problem(reply)).toBe('storage_unavailable');
+  } finally {
+    await admin.query('grant insert on delivery to millrace_ingest');
+    await admin.end();
+  }
+  expect(await counted('failed')).toBe(before + 1);
+  expect((await platform.post(hook, {})).status).toBe(202);
 });

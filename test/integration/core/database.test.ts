@@ -1,7 +1,12 @@
+import { isDeepStrictEqual } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDatabase, type Database, type Queryable } from '../../../src/core/db/database.ts';
+import { createMetrics } from '../../../src/core/telemetry/metrics.ts';
+import { watchPool } from '../../../src/core/telemetry/pools.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { sumOf } from '../../support/metrics-page.ts';
+import { waitFor } from '../../support/wait-for.ts';
 
 let testDatabase: TestDatabase;
 let admin: pg.Pool;
@@ -80,4 +85,32 @@ test('a COMMIT that comes with a WARNING is not believed, and its connection is 
     message: expect.stringContaining('warned: not replicated') as string,
   });
   for (let n = 0; n < 3; n++) expect(await pidOf(db)).not.toBe(doubted);
+});
+
+test('a pool tells how many callers wait for a connection', async () => {
+  const metrics = createMetrics();
+  const stop = watchPool(metrics, 'test', db);
+  const states = async () => {
+    const { body } = await metrics.registry.page(undefined);
+    return Object.fromEntries(
+      ['busy', 'waiting'].map((state) => [
+        state,
+        sumOf(body, 'millrace_database_pool_connections', { pool: 'test', state }),
+      ]),
+    );
+  };
+  const held = Promise.withResolvers<void>();
+  const holders = [1, 2].map(() => db.withConnection(() => held.promise));
+  const waiting = [1, 2, 3].map(() => db.query('select 1'));
+  try {
+    await waitFor(async () => isDeepStrictEqual(await states(), { busy: 2, waiting: 3 }), {
+      timeoutMs: 1500,
+      what: 'three callers to wait',
+    });
+  } finally {
+    held.resolve();
+    await Promise.all([...holders, ...waiting]);
+  }
+  expect(await states()).toEqual({ busy: 0, waiting: 0 });
+  stop();
 });

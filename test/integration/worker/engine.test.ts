@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
 import { startSink, type Sink, type SinkAnswer } from '../../support/sink.ts';
+import { waitFor } from '../../support/wait-for.ts';
 
 let database: TestDatabase;
 let platform: TestPlatform;
@@ -168,6 +169,22 @@ output: "[steps.one.output, steps.three.output.text]"
     expect(JSON.parse(requests('/literal')[0]!.body)).toEqual(evil);
   });
 });
+
+test('a step for which there is no sandbox fails by the platform’s fault', async () => {
+  const { hook } = await platform.deploy(
+    `
+name: nowhere
+${webhook}
+steps: [ { id: it, code: a.js, retry: { attempts: 1 } } ]
+`,
+    { 'a.js': 'export default () => 1;' },
+  );
+  const { data } = await platform.post(hook, {});
+  const execution = await platform.finished(data.executionId as string, 60_000);
+  expect(execution).toMatchObject({ state: 'failed', error: { code: 'no_sandbox', step: 'it' } });
+  const failures = (code: string) => platform.metric('millrace_platform_failures_total', { code });
+  await waitFor(async () => (await failures('no_sandbox')) === 1, { what: 'the fault to be counted' });
+}, 90_000);
 
 describe('retries', () => {
   test('repeat what may pass, under the same idempotency key', async () => {

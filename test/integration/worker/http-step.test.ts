@@ -130,14 +130,18 @@ describe('a response', () => {
 
 describe('the guard', () => {
   test.each([
-    ['a private address', 'http://10.0.0.1/', 'egress_denied'],
-    ['the metadata service', 'http://169.254.169.254/latest/meta-data/', 'egress_denied'],
-    ['loopback by another spelling', 'http://2130706433/', 'egress_denied'],
-    ['another scheme', 'file:///etc/passwd', 'egress_denied'],
-    ['a name that is none', 'http://does-not-exist.invalid/', 'dns_failed'],
-  ])('refuses %s', async (_what, url, code) => {
+    ['a private address', 'http://10.0.0.1/', 'egress_denied', 'address_denied'],
+    ['the metadata service', 'http://169.254.169.254/latest/meta-data/', 'egress_denied', 'address_denied'],
+    ['loopback by another spelling', 'http://2130706433/', 'egress_denied', 'address_denied'],
+    ['another scheme', 'file:///etc/passwd', 'egress_denied', 'url_denied'],
+    ['a name that is none', 'http://does-not-exist.invalid/', 'dns_failed', undefined],
+  ])('refuses %s', async (_what, url, code, reason) => {
+    const refusals = () =>
+      platform.metric('millrace_broker_refusals_total', reason === undefined ? {} : { reason });
+    const before = await refusals();
     const { execution } = await runStep('{ url: "${{ trigger.body.url }}" }', { url });
     expect(execution).toMatchObject({ state: 'failed', error: { code, step: 'call' } });
+    expect(await refusals()).toBe(before + (reason === undefined ? 0 : 1));
   });
 
   test('refuses the platform’s own port', async () => {

@@ -1,8 +1,10 @@
+import { isDeepStrictEqual } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
 import { startSink, type Sink } from '../../support/sink.ts';
+import { waitFor } from '../../support/wait-for.ts';
 
 const HELD_MS = 300;
 
@@ -63,4 +65,33 @@ test('executions that lost a worker once run together', async () => {
 
 test('of those that lost workers twice a worker runs one at a time, and all of them end', async () => {
   expect(await mostTogether(2)).toBe(1);
+});
+
+test('what loses its fifth worker fails, by the platform’s fault', async () => {
+  const { hook } = await platform.deploy(`
+name: lost-for-good
+triggers: { hook: { webhook: { verify: { scheme: none } } } }
+steps: [ { id: call, http: { url: "${sink.url}/lost" } } ]
+`);
+  const { data } = await platform.post(hook, {});
+  const id = data.executionId as string;
+  // As a worker leaves it that was killed.
+  await admin.query(
+    `update execution set state = 'running', lease_id = gen_random_uuid(), lost_leases = 4, dispatch_number = 1,
+       started_at = now(), claimed_at = now(), next_dispatch_at = now() where id = $1`,
+    [id],
+  );
+  const counts = () =>
+    Promise.all([
+      platform.metric('millrace_platform_failures_total', { code: 'worker_lost' }),
+      platform.metric('millrace_lease_losses_total', { side: 'taken_over' }),
+      platform.metric('millrace_executions_total', { workflow: 'lost-for-good', outcome: 'failed' }),
+    ]);
+  const [failures, takenOver] = await counts();
+  const worker = await platform.startWorker();
+  expect(await platform.finished(id)).toMatchObject({ state: 'failed', error: { code: 'worker_lost' } });
+  await waitFor(async () => isDeepStrictEqual(await counts(), [failures + 1, takenOver + 1, 1]), {
+    what: 'the loss to be counted',
+  });
+  await worker.stop();
 });
