@@ -107,3 +107,38 @@ describe.concurrent.each(ALERTS.map((alert) => ({ key: keyOf(alert), alert })))(
     await check(one, undefined);
   });
 });
+
+it.each([
+  ['gvisor', 6, 'each worker has its own'],
+  ['kubernetes', 3, 'every worker shows those that wait for all'],
+])('spares with the driver %s are %i: %s', async (driver, spares) => {
+  const series = ['a', 'b'].flatMap((instance) => [
+    { series: `millrace_sandbox_driver{driver="${driver}",instance="${instance}"}`, values: '1' },
+    { series: `millrace_sandbox_pool_size{state="spare",instance="${instance}"}`, values: '3' },
+    { series: `millrace_sandbox_pool_size{state="idle",instance="${instance}"}`, values: '1' },
+    { series: `millrace_sandbox_pool_size{state="busy",instance="${instance}"}`, values: '2' },
+  ]);
+  const sampleOf = (record: string, value: number) => ({
+    expr: record,
+    eval_time: '0m',
+    exp_samples: [{ labels: `{__name__="${record}"}`, value }],
+  });
+  const { ok, output } = await promtool(['test', 'rules', 'test.yaml'], {
+    'rules.yaml': ruleFile(GROUPS),
+    'test.yaml': stringify({
+      rule_files: ['rules.yaml'],
+      evaluation_interval: '1m',
+      tests: [
+        {
+          interval: '1m',
+          input_series: series,
+          promql_expr_test: [
+            sampleOf('millrace:sandboxes:spare', spares),
+            sampleOf('millrace:sandboxes:usable', spares + 6),
+          ],
+        },
+      ],
+    }),
+  });
+  expect(ok, output).toBe(true);
+});
