@@ -5,8 +5,11 @@ import { EXIT, type ExitCode } from '../../../src/cli/cli-error.ts';
 import { createProgram } from '../../../src/cli/program.ts';
 import type { Finding } from '../../../src/core/health/finding.ts';
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { runToEnd } from '../../support/dev-platform.ts';
+import { fakeClock } from '../../support/fake-clock.ts';
 import { freePort } from '../../support/free-port.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
+import { cliCommand, createProcesses } from '../../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../../support/redis-server.ts';
 import { serving } from '../../support/serve.ts';
 import { makeTempDirectory } from '../../support/temp-directory.ts';
@@ -208,6 +211,55 @@ describe('says what is wrong, and how to mend it', () => {
       expect(of('database.partitions')).toMatchObject({ verdict: 'skipped' });
     } finally {
       await empty.drop();
+    }
+  });
+
+  it.each([
+    [
+      true,
+      {
+        verdict: 'error',
+        message: expect.stringMatching(/migration 999999 \(future\), .* cannot work with$/),
+        remedy: 'run a newer release',
+      },
+    ],
+    [false, { verdict: 'ok', message: expect.stringContaining('one that it can work with') }],
+  ])('of a schema that is ahead, with a breaking migration: %s', async (isBreaking, found) => {
+    const ahead = await createTestDatabase();
+    try {
+      const client = new pg.Client({ connectionString: ahead.url });
+      await client.connect();
+      await client.query(
+        `insert into schema_migration (version, name, breaking) values (999999, 'future', $1)`,
+        [isBreaking],
+      );
+      await client.end();
+      const { of, exitCode } = await doctor({ ...environment(), DATABASE_URL: ahead.url });
+      expect(of('database.migrations')).toMatchObject(found);
+      expect(exitCode).toBe(isBreaking ? EXIT.failure : EXIT.warning);
+    } finally {
+      await ahead.drop();
+    }
+  });
+
+  it.each([
+    [600, 'error', /^this clock is (599|600|601)\.\d s ahead of the database's/],
+    [-10, 'warning', /^this clock is (9|10|11)\.\d s behind the database's/],
+  ])('of a clock that is %i s off', async (seconds, verdict, message) => {
+    const processes = createProcesses();
+    try {
+      const { stdout, stderr } = await runToEnd(processes, cliCommand('doctor', '-o', 'json'), {
+        ...environment(),
+        ...(await fakeClock(seconds)),
+      });
+      const { findings } = JSON.parse(stdout || stderr) as { readonly findings: readonly Finding[] };
+      expect(findings.find(({ check }) => check === 'clock')).toMatchObject({
+        verdict,
+        message: expect.stringMatching(message),
+        remedy: expect.stringContaining('NTP'),
+      });
+    } finally {
+      await processes.killAll();
     }
   });
 

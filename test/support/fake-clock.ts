@@ -16,5 +16,5 @@ export async function fakeClock(offsetS: number): Promise<Readonly<Record<string
       FAKETIME_CACHE_DURATION: '60',
     };
   }
-  throw new Error('The fault tests need libfaketime. Run `scripts/setup-test-machine`.');
+  throw new Error('The tests need libfaketime. Run `scripts/setup-test-machine`.');
 }
