@@ -5,16 +5,26 @@ import { PROJECT_ROOT } from './processes.ts';
 export interface ShownCommand {
   readonly command: string;
   readonly output: string;
+  /** What it prints while the page's fault lasts, where the page shows that, too. */
+  readonly faulty: string | undefined;
 }
 
-/** Blocks of `sh` that a block of `text` follows; others change something, or need what a test does not have. */
+const TEXT = '```text\\n((?:(?!```).*\\n)*)```';
+const SHOWN = new RegExp(
+  `^\`\`\`sh\\n((?:(?!\`\`\`).*\\n)*)\`\`\`\\n\\n${TEXT}(?:\\n\\nWhile .*:\\n\\n${TEXT})?`,
+  'gm',
+);
+
+/**
+ * Blocks of `sh` that a block of `text` follows; others change something, or need what a test does not have. A second block,
+ * after a line such as “While Redis is gone:”, is of the fault.
+ */
 export const shownCommands = (markdown: string): readonly ShownCommand[] =>
-  [...markdown.matchAll(/^```sh\n((?:(?!```).*\n)*)```\n\n```text\n((?:(?!```).*\n)*)```/gm)].map(
-    ([, command, output]) => ({
-      command: command!.trim(),
-      output: output!.trimEnd(),
-    }),
-  );
+  [...markdown.matchAll(SHOWN)].map(([, command, output, faulty]) => ({
+    command: command!.trim(),
+    output: output!.trimEnd(),
+    faulty: faulty?.trimEnd(),
+  }));
 
 /** Blocks of `sh` that show no output: what mends something. */
 export const mendingCommands = (markdown: string): readonly string[] =>
@@ -38,12 +48,12 @@ export function runCommand(command: string, env: Readonly<Record<string, string>
 
 /**
  * What a shown output stands for: numbers are examples, columns are as wide as they have to be, `…` is anything on its line,
- * and any number of lines on a line of its own.
+ * and one or more lines on a line of its own.
  */
 export function shapeOf(output: string): RegExp {
   const lines = output
     .split('\n')
-    .map((line) => (line.trim() === '…' ? '(?:.*\\n)*' : `${lineShape(line)}\\n`));
+    .map((line) => (line.trim() === '…' ? '(?:.*\\n)+' : `${lineShape(line)}\\n`));
   return new RegExp(`^${lines.join('')}$`);
 }
 
