@@ -41,6 +41,8 @@ function pump(run: Run, track: Track): boolean {
     const problem = prepare(run, track);
     if (problem !== undefined) return problem;
   }
+  // The outcome that it may follow from is recorded first.
+  if (run.urgent && !PURE_KINDS.has(track.step.kind) && !hasStarted(track)) return false;
   const limit = track.step.forEach?.parallelism ?? 1;
   const now = run.deps.now();
   let changed = false;
@@ -53,6 +55,10 @@ function pump(run: Run, track: Track): boolean {
   }
   return settleTrack(run, track) || changed;
 }
+
+/** Elements of a `forEach` that has begun, and further attempts, follow from nothing that came since. */
+const hasStarted = ({ units }: Track): boolean =>
+  units?.some(({ startedAtMs }) => startedAtMs !== undefined) ?? false;
 
 /** Evaluates `if` and `forEach`. Undefined: go on; else whether the step ended by it. */
 function prepare(run: Run, track: Track): boolean | undefined {

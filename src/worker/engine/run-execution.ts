@@ -29,8 +29,9 @@ const STAND_ASIDE_AFTER_MS = 50;
 /**
  * Advances a claimed execution until it ends, has to wait, or must stop.
  *
- * Outcomes with outside effect are committed before any step that depends on them starts; outcomes of pure steps ride
- * along with the next write. Never throws for what the workflow does; a rejection is a failure of the platform.
+ * Outcomes with outside effect are committed before any step that depends on them starts: otherwise a lost worker's step
+ * would be repeated, might end in another way, and what was called after it would follow from nothing. Outcomes of pure
+ * steps ride along with the next write. Never throws for what the workflow does; a rejection is a failure of the platform.
  *
  * @param rows its journal so far
  */

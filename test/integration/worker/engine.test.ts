@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { startPlatform, type TestPlatform } from '../../support/platform.ts';
@@ -60,6 +62,31 @@ output: steps.shape.output
     expect(step(execution, 'call')).toMatchObject({ state: 'succeeded', attempts: 1, kind: 'http' });
     const [request] = requests('/hello/mill');
     expect(request!.headers['idempotency-key']).toBe(`${execution['id'] as string}.call`);
+  });
+
+  test('begins no step before the outcome that it may follow from is recorded', async () => {
+    const { hook } = await platform.deploy(`
+name: recorded-first
+${webhook}
+steps:
+  - { id: first, http: { url: "${sink.url}/recorded/first" } }
+  - { id: between, needs: [first], transform: steps.first.output.status }
+  - { id: second, needs: [between], http: { url: "${sink.url}/recorded/second" } }
+`);
+    const locker = new pg.Client({ connectionString: database.url });
+    await locker.connect();
+    try {
+      await locker.query('begin; lock table step_run in share mode');
+      const reply = await platform.post(hook, {});
+      await waitFor(() => requests('/recorded/first').length === 1);
+      await delay(500);
+      expect(requests('/recorded/second')).toEqual([]);
+      await locker.query('commit');
+      expect(await platform.finished(reply.data.executionId as string)).toMatchObject({ state: 'succeeded' });
+    } finally {
+      await locker.end();
+    }
+    expect(requests('/recorded/second')).toHaveLength(1);
   });
 
   test('runs independent steps at once', async () => {
