@@ -162,9 +162,10 @@ async function countSteps({ sql, ledger, endpointId, claimsMayVanish = false }: 
  */
 async function countStrayCalls({ sql, ledger, endpointId, path }: CheckOptions): Promise<number> {
   const { rows } = await sql.query<{ key: string }>(
+    // Of every tenant's workflow of that name: they call below the same path.
     `select distinct s.execution_id || '.' || s.step_id as key
-     from step_run s join execution e on e.id = s.execution_id join delivery d on d.id = e.delivery_id
-     where d.endpoint_id = $1`,
+     from step_run s join execution e on e.id = s.execution_id join workflow w on w.id = e.workflow_id
+     where w.name = (select w.name from endpoint p join workflow w on w.id = p.workflow_id where p.id = $1)`,
     [endpointId],
   );
   const recorded = new Set(rows.map(({ key }) => key));
