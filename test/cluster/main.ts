@@ -5,7 +5,7 @@ import { PROJECT_ROOT } from '../support/processes.ts';
 
 const USAGE = `Usage: npm run test:cluster [-- --short | --all] [--report] [what vitest takes, as -t 'part of a name']
 Starts the cluster of MILLRACE_CLUSTER_DIR (../shared/cluster unless set), or uses the one of KUBECONFIG.
---short leaves out what takes minutes: load during rollouts (of code steps, too), samples of latencies, failing containers, private authorities, backups,
+--short leaves out what takes minutes: load during rollouts (of code steps, too), code without an end, evicted runners, samples of latencies, failing containers, private authorities, backups,
 commands of documents, and staging beside production.
 --all adds what has to be built for a quarter of an hour: KEDA, and the controllers of secrets.
 --report writes docs/kubernetes-report.md when all tests pass.

@@ -219,7 +219,7 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
       },
     );
 
-    it(
+    it.skipIf(isShort)(
       'ends code that never ends from outside, with its pod, and goes on in another',
       { timeout: 180_000 },
       async () => {
@@ -250,26 +250,30 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
       },
     );
 
-    it('loses half of those that wait at most, when nodes are drained', { timeout: 180_000 }, async () => {
-      await poolsReady();
-      await waitFor(
-        async () => {
-          const allowed = '{.status.disruptionsAllowed}';
-          const args = ['--namespace', dev.runners, 'get', 'poddisruptionbudget', POOLS[0]];
-          return (await kubectl.run([...args, '--output', `jsonpath=${allowed}`])) === '1';
-        },
-        { timeoutMs: 30_000, intervalMs: 500, what: 'the budget to allow that one of two goes' },
-      );
-      const waiting = await podsOf(kubectl, dev.runners, `${WAITING}=javascript`);
-      expect(waiting).toHaveLength(2);
-      // At once, before there is another in the place of the first.
-      const answers = await Promise.all(
-        waiting.map(({ metadata }) => evict(kubectl, dev.runners, metadata.name)),
-      );
-      const refusals = answers.filter((answer) => answer !== 'evicted');
-      expect(refusals).toEqual([expect.stringContaining(OVER_BUDGET)]);
-      await poolsReady(60_000);
-    });
+    it.skipIf(isShort)(
+      'loses half of those that wait at most, when nodes are drained',
+      { timeout: 180_000 },
+      async () => {
+        await poolsReady();
+        await waitFor(
+          async () => {
+            const allowed = '{.status.disruptionsAllowed}';
+            const args = ['--namespace', dev.runners, 'get', 'poddisruptionbudget', POOLS[0]];
+            return (await kubectl.run([...args, '--output', `jsonpath=${allowed}`])) === '1';
+          },
+          { timeoutMs: 30_000, intervalMs: 500, what: 'the budget to allow that one of two goes' },
+        );
+        const waiting = await podsOf(kubectl, dev.runners, `${WAITING}=javascript`);
+        expect(waiting).toHaveLength(2);
+        // At once, before there is another in the place of the first.
+        const answers = await Promise.all(
+          waiting.map(({ metadata }) => evict(kubectl, dev.runners, metadata.name)),
+        );
+        const refusals = answers.filter((answer) => answer !== 'evicted');
+        expect(refusals).toEqual([expect.stringContaining(OVER_BUDGET)]);
+        await poolsReady(60_000);
+      },
+    );
 
     it(
       'finds pods again within a minute when all that waited are deleted',
