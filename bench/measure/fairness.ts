@@ -1,5 +1,4 @@
-import { insertApiKey, makeApiKey } from '../../src/core/tenants/api-keys.ts';
-import { createApiClient } from '../../test/support/platform.ts';
+import { addTenant } from '../../test/support/tenant.ts';
 import { runOpenLoop } from '../load/run-load.ts';
 import type { OpenLoopResult } from '../load/shapes.ts';
 import { putSecret, withInstallation, type Installation } from '../platform/installation.ts';
@@ -66,10 +65,7 @@ const withQuota = ({ installation }: MeasureContext): MeasureContext['installati
 
 /** @returns the URL of a webhook that belongs to a tenant of its own */
 async function deployForAnother({ client, db, secret }: Installation): Promise<string> {
-  const { rows } = await db.query<{ id: string }>(`insert into tenant (name) values ('noisy') returning id`);
-  const key = makeApiKey();
-  await insertApiKey(db, { tenantId: rows[0]!.id, name: 'owner', role: 'owner', key, expiresAt: null }); // one row
-  const another = createApiClient(client.base, key);
+  const another = await addTenant(db, client.base, 'noisy');
   await putSecret(another, secret);
   const { hook } = await another.deploy(transformWorkflow());
   return client.base + hook;

@@ -19,7 +19,7 @@ import type { ApiDeps } from '../deps.ts';
 import type { LookHub } from '../http/look-hub.ts';
 import { operation, type Operation } from '../http/operation.ts';
 import { booleanParam, isId, wholeNumberParam } from '../http/params.ts';
-import { openStream } from '../http/stream.ts';
+import { openStream, type OpenStream } from '../http/stream.ts';
 import { executionNotFound } from './executions.ts';
 
 const HEARTBEAT_MS = 15_000;
@@ -127,8 +127,15 @@ interface Target {
   readonly signal: AbortSignal;
 }
 
-/** Sent every now and then, as proxies cut what is silent. */
-const HEARTBEAT = ': still here\n\n';
+const EVENT_STREAM = 'text/event-stream';
+
+/** Writes a comment every now and then, as proxies cut what is silent. @returns stops it */
+function keepAlive(stream: OpenStream): () => void {
+  const timer = setInterval(() => {
+    if (!stream.isFull()) void stream.write(': still here\n\n');
+  }, HEARTBEAT_MS);
+  return () => clearInterval(timer);
+}
 
 /** Server-sent events (HTML standard, section 9.2). */
 const printEvent = (executionId: string, { id, change }: IdentifiedChange): string => {
@@ -146,10 +153,8 @@ async function streamEvents(
   res: Response,
 ): Promise<void> {
   const follow = startFollowing(target);
-  const stream = openStream(res, 'text/event-stream; charset=utf-8');
-  const heartbeat = setInterval(() => {
-    if (!stream.isFull()) void stream.write(HEARTBEAT);
-  }, HEARTBEAT_MS);
+  const stream = openStream(res, `${EVENT_STREAM}; charset=utf-8`);
+  const stopKeepingAlive = keepAlive(stream);
   let seen = from;
   try {
     await follow((standing) => {
@@ -163,7 +168,7 @@ async function streamEvents(
       return isTerminal(standing.state) ? 'done' : 'more';
     });
   } finally {
-    clearInterval(heartbeat);
+    stopKeepingAlive();
     res.end();
   }
 }
@@ -176,34 +181,33 @@ interface LogQuery {
 
 /** How lines are written. */
 interface LogForm {
-  readonly contentType: string;
+  readonly mediaType: string;
   readonly print: (line: StepLogLine) => string;
-  readonly heartbeat?: string;
   /** After the last line there will be. */
   readonly end: string;
+  /** @returns stops it */
+  readonly keepAlive: (stream: OpenStream) => () => void;
 }
 
 const LAST_EVENT = 'end';
 
-const LOG_FORMS = {
-  'application/x-ndjson': {
-    contentType: 'application/x-ndjson; charset=utf-8',
-    print: (line) => `${JSON.stringify(showLogLine(line))}\n`,
-    end: '',
-  },
-  'text/event-stream': {
-    contentType: 'text/event-stream; charset=utf-8',
-    print: (line) => `event: log\ndata: ${JSON.stringify(showLogLine(line))}\n\n`,
-    heartbeat: HEARTBEAT,
-    end: `id: ${LAST_EVENT}\nevent: end\ndata: {}\n\n`,
-  },
-} as const satisfies Readonly<Record<string, LogForm>>;
+const JSON_LINES: LogForm = {
+  mediaType: 'application/x-ndjson',
+  print: (line) => `${JSON.stringify(showLogLine(line))}\n`,
+  end: '',
+  keepAlive: () => () => {}, // it has no comments
+};
+
+const EVENTS: LogForm = {
+  mediaType: EVENT_STREAM,
+  print: (line) => `event: log\ndata: ${JSON.stringify(showLogLine(line))}\n\n`,
+  end: `id: ${LAST_EVENT}\nevent: end\ndata: {}\n\n`,
+  keepAlive,
+};
 
 /** JSON lines for everybody who does not say that events are wanted. */
 const logFormFor = ({ req }: Response): LogForm =>
-  LOG_FORMS[
-    req.accepts(Object.keys(LOG_FORMS)) === 'text/event-stream' ? 'text/event-stream' : 'application/x-ndjson'
-  ];
+  req.accepts([JSON_LINES.mediaType, EVENTS.mediaType]) === EVENTS.mediaType ? EVENTS : JSON_LINES;
 
 async function streamLogs(target: Target, query: LogQuery, res: Response): Promise<void> {
   const { deps, tenantId, executionId } = target;
@@ -212,9 +216,8 @@ async function streamLogs(target: Target, query: LogQuery, res: Response): Promi
   const printLines = (lines: readonly StepLogLine[]): string => lines.map(form.print).join('');
   const reader = createLogReader(executionId, query.step);
   const follow = query.follow ? startFollowing(target) : undefined;
-  const stream = openStream(res, form.contentType);
-  const { heartbeat } = form;
-  const timer = heartbeat && setInterval(() => stream.isFull() || void stream.write(heartbeat), HEARTBEAT_MS);
+  const stream = openStream(res, `${form.mediaType}; charset=utf-8`);
+  const stopKeepingAlive = form.keepAlive(stream);
   try {
     if (tail === undefined) {
       let lines: readonly StepLogLine[];
@@ -238,7 +241,7 @@ async function streamLogs(target: Target, query: LogQuery, res: Response): Promi
     // A process that drains has more to tell, to whoever connects again.
     if (!target.signal.aborted) await stream.write(form.end);
   } finally {
-    clearInterval(timer);
+    stopKeepingAlive();
     follow?.cancel();
     res.end();
   }

@@ -41,14 +41,14 @@ export function watchCertificates({
   metrics,
   onError,
 }: CertificateWatchOptions): () => void {
-  const look = (): void => {
-    lookAt('public_url', publicUrl);
-    if (new URL(publicHooksUrl).origin !== new URL(publicUrl).origin)
-      lookAt('public_hooks_url', publicHooksUrl);
-  };
-  const lookAt = (name: (typeof CERTIFICATES)[number], url: string): void => {
-    const { protocol, hostname, port } = new URL(url);
-    if (protocol !== 'https:') return;
+  const [own, hooks] = [new URL(publicUrl), new URL(publicHooksUrl)];
+  const addresses = [
+    ['public_url', own],
+    ...(hooks.origin === own.origin ? [] : [['public_hooks_url', hooks] as const]),
+  ] as const;
+  const secured = addresses.filter(([, { protocol }]) => protocol === 'https:');
+  if (secured.length === 0) return () => {};
+  const lookAt = (name: (typeof CERTIFICATES)[number], { hostname, port, href }: URL): void => {
     const socket = connect({
       host: hostname,
       port: port === '' ? 443 : Number(port),
@@ -61,8 +61,9 @@ export function watchCertificates({
       socket.destroy();
     });
     socket.once('timeout', () => socket.destroy(new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms`)));
-    socket.once('error', (raw) => onError(coerceError(raw), url));
+    socket.once('error', (raw) => onError(coerceError(raw), href));
   };
+  const look = (): void => secured.forEach(([name, url]) => lookAt(name, url));
   look();
   const timer = setInterval(look, LOOK_EVERY_MS);
   timer.unref();

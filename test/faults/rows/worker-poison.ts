@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { insertApiKey, makeApiKey } from '../../../src/core/tenants/api-keys.ts';
-import { createApiClient, type ApiClient } from '../../support/platform.ts';
+import { addTenant } from '../../support/tenant.ts';
 import { callersOf } from '../harness/callers.ts';
 import { callsOf, callStep, deployOwn, endedUntil, standingOf } from '../harness/own-workflow.ts';
 import type { FaultGroup, FaultRow } from '../harness/row.ts';
@@ -9,17 +8,6 @@ import type { Stage } from '../harness/stage.ts';
 
 const LEASE_MS = 2000;
 const MAX_LOST_LEASES = 5;
-
-async function otherTenant(stage: Stage, name: string): Promise<ApiClient> {
-  const { rows } = await stage.sql.query<{ id: string }>(
-    `insert into tenant (name) values ($1) returning id`,
-    [name],
-  );
-  const key = makeApiKey();
-  const tenantId = rows[0]!.id; // of one row
-  await insertApiKey(stage.sql, { tenantId, name, role: 'owner', key, expiresAt: null });
-  return createApiClient(`http://127.0.0.1:${stage.api.port}`, key);
-}
 
 /** Kills every worker that runs the execution, and starts another in its place, until it has ended. */
 async function killWhoeverRuns(stage: Stage, executionId: string, path: RegExp): Promise<number> {
@@ -47,7 +35,7 @@ const poison: FaultRow = {
   perSecond: 100,
   boundMs: 30_000,
   async run({ stage, target }) {
-    const client = await otherTenant(stage, 'poisoner');
+    const client = await addTenant(stage.sql, `http://127.0.0.1:${stage.api.port}`, 'poisoner');
     const own = await deployOwn(stage, (url) => callStep('die', url), {}, client);
     stage.ledger.delay(own.path, 60_000);
     const startedAt = performance.now();
