@@ -95,6 +95,11 @@ async function plantAccepted(run: Run): Promise<Planted> {
 
 async function startRun(): Promise<Run> {
   const run: Run = { endpointId: randomUUID(), sent: [], times: new Map(), calls: [] };
+  await sql.query('insert into endpoint (id, tenant_id, workflow_id, trigger_name) values ($1, $2, $3, $1)', [
+    run.endpointId,
+    owner.tenantId,
+    owner.workflowId,
+  ]);
   for (let n = 0; n < HEALTHY; n++) await plantAccepted(run);
   return run;
 }
@@ -229,6 +234,23 @@ test.each([
   const { executionId } = await plantAccepted(run);
   run.calls.push({ step: 'two', key: keyOf(executionId) });
   await expectFault(run, { strayCalls: 1 });
+});
+
+test.each([
+  ['the same name is not', 'test', 0],
+  ['another name is', 'other', 3],
+])("a call of another tenant's workflow of %s a stray", async (_what, name, strayCalls) => {
+  const other = await createOwner(testDatabase.url);
+  await sql.query('update workflow set name = $2 where id = $1', [other.workflowId, name]);
+  const run = await startRun();
+  const { executionId } = await plantAccepted(run);
+  await sql.query('update execution set tenant_id = $2, workflow_id = $3 where id = $1', [
+    executionId,
+    other.tenantId,
+    other.workflowId,
+  ]);
+  if (strayCalls > 0) await expectFault(run, { strayCalls });
+  else await judge(run);
 });
 
 test('a run in which little was accepted does not pass, though nothing was lost', async () => {
