@@ -9,8 +9,6 @@ export interface Case {
   /** Minutes between samples, and between evaluations. */
   readonly minutes: 1 | 15;
   readonly series: Readonly<Record<string, string | undefined>>;
-  /** The promise it is about: those of others are then not reckoned, which takes most of the time. */
-  readonly slo?: string;
 }
 export interface FiringCase extends Case {
   /** As people read it. */
@@ -88,9 +86,8 @@ function events({ badShare, bad, good, after = 0, minutes, rate = 5000, rateBefo
 
 type SeriesOf = (made: ReturnType<typeof events>) => Case['series'];
 
-const sloCase = (id: string, name: string, of: SeriesOf, slo: Sloes): Case => ({
+const sloCase = (name: string, of: SeriesOf, slo: Sloes): Case => ({
   name,
-  slo: id,
   samples: slo.good + slo.bad + (slo.after ?? 0),
   minutes: slo.minutes,
   series: of(events(slo)),
@@ -133,7 +130,7 @@ function sloCases(id: string, of: SeriesOf, budget: number, summary: (share: str
   const cases = (severity: 'page' | 'ticket') => {
     const { fires, silent, ended } = PAIRS[severity];
     const make = ({ name, times, ...slo }: { readonly name: string; readonly times: number } & Volume) =>
-      sloCase(id, name, of, { ...slo, badShare: times * budget });
+      sloCase(name, of, { ...slo, badShare: times * budget });
     const [first, second] = fires.map((one) => ({
       ...make(one),
       summary: summary(percent(one.of * budget)),
@@ -149,7 +146,7 @@ function sloCases(id: string, of: SeriesOf, budget: number, summary: (share: str
   return {
     [`${alert} page`]: {
       ...page,
-      silent: [...page.silent, sloCase(id, 'nine bad events at night', of, night)],
+      silent: [...page.silent, sloCase('nine bad events at night', of, night)],
     },
     [`${alert} ticket`]: cases('ticket'),
   } as const;
