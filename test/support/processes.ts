@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waitFor, type WaitOptions } from './wait-for.ts';
 
@@ -12,6 +13,9 @@ export const MEMORY_FLAGS = {
   api: ['--max-semi-space-size=4', '--max-old-space-size=512'],
   worker: ['--max-semi-space-size=8', '--max-old-space-size=1024'],
 } as const;
+
+/** As package.json has it: a process that finds its modules compiled is ready in half the time. */
+const COMPILE_CACHE = join(PROJECT_ROOT, 'node_modules/.cache/node');
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -74,7 +78,7 @@ function startProcess(
 ): TestProcess {
   const child = spawn(program, args, {
     cwd: options.cwd ?? PROJECT_ROOT,
-    env: { ...inherited(), ...options.env },
+    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...inherited(), ...options.env },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
