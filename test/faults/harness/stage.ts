@@ -185,11 +185,19 @@ async function compose(
     return { name: `${kind}-${started.pid}`, process: started, port, database, redis: toRedis };
   };
 
-  let api = await start('api', await freePort(), {}, true);
+  const workers: Actor[] = [];
+  const startWorker: Stage['startWorker'] = async ({ env = {}, isReady = true } = {}) => {
+    const started = await start('worker', await freePort(), env, isReady);
+    workers.push(started);
+    return started;
+  };
+  let [api] = await Promise.all([
+    start('api', await freePort(), {}, true),
+    ...Array.from({ length: options.workers ?? 2 }, () => startWorker()),
+  ]);
   const client = createApiClient(`http://127.0.0.1:${api.port}`);
   await putHookCredential(client);
-  const workers: Actor[] = [];
-  const stage: Stage = {
+  return {
     processes,
     toxiproxy,
     directory,
@@ -212,11 +220,7 @@ async function compose(
       if (!beside) api = started;
       return started;
     },
-    async startWorker({ env = {}, isReady = true } = {}) {
-      const started = await start('worker', await freePort(), env, isReady);
-      workers.push(started);
-      return started;
-    },
+    startWorker,
     async end(actor, signal) {
       actor.process.signalGroup(signal);
       await actor.process.exited;
@@ -227,8 +231,6 @@ async function compose(
     atClose: (work) => void toClose.push(work),
     close,
   };
-  for (let i = 0; i < (options.workers ?? 2); i++) await stage.startWorker();
-  return stage;
 }
 
 /** The secret that `createSender` signs with. */

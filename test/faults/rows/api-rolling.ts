@@ -47,12 +47,11 @@ async function restartAll({ stage, target, extra }: Scene): Promise<readonly str
   const balancer = createBalancer(target.hook);
   const env = { SHUTDOWN_GRACE_MS: String(WORKER_GRACE_MS) };
   // The workers that were there wait longer for what runs.
-  for (const worker of stage.workers.slice()) {
-    await stage.startWorker({ env });
-    await stage.end(worker, 'SIGTERM');
-  }
+  const before = stage.workers.slice();
+  const apis = await Promise.all([stage.startApi({ beside: true }), stage.startApi({ beside: true })]);
+  await Promise.all(before.map(() => stage.startWorker({ env })));
+  await Promise.all(before.map((worker) => stage.end(worker, 'SIGTERM')));
   const long = await deployOwn(stage, (url) => callStep('long', `${url}/\${{ execution.id }}`));
-  const apis = [await stage.startApi({ beside: true }), await stage.startApi({ beside: true })];
   for (const api of apis) balancer.add(api);
   const load = startLoad({
     origin: '',
@@ -67,11 +66,12 @@ async function restartAll({ stage, target, extra }: Scene): Promise<readonly str
   const resumedMs: number[] = [];
   try {
     for (let n = 0; n < RESTARTS; n++) {
-      const replaced = await replaceApi(stage, balancer, apis.shift()!, target); // there are always two
-      apis.push(replaced.api);
+      const [api] = await Promise.all([stage.startApi({ beside: true }), stage.startWorker({ env })]);
+      const replaced = await replaceApi(stage, balancer, apis.shift()!, api, target); // there are always two
+      apis.push(api);
       uploads.push(replaced.upload);
       pending += replaced.pendingAtTerm;
-      const worker = await replaceWorker(stage, env, long);
+      const worker = await endOldestWorker(stage, long);
       cutOff += worker.pendingAtTerm;
       resumedMs.push(worker.resumedMs);
       longestMs = Math.max(longestMs, await caughtUp(stage, target));
@@ -99,15 +99,15 @@ async function restartAll({ stage, target, extra }: Scene): Promise<readonly str
   ];
 }
 
-/** As a rollout does it: the new one is ready before the old one leaves the rotation, and a moment later is told to end. */
+/** As a rollout does it: the next one is ready before the old one leaves the rotation, and a moment later is told to end. */
 async function replaceApi(
   stage: Stage,
   balancer: Balancer,
   old: Actor,
+  next: Actor,
   target: Target,
-): Promise<{ readonly api: Actor; readonly upload: Sent; readonly pendingAtTerm: number }> {
-  const api = await stage.startApi({ beside: true });
-  balancer.add(api);
+): Promise<{ readonly upload: Sent; readonly pendingAtTerm: number }> {
+  balancer.add(next);
   const upload = await startUpload(old, target);
   const pendingAtTerm = await withoutWrites(stage, async () => {
     await waitFor(() => balancer.pending(old) > 0, { timeoutMs: MOMENT_MS }).catch(() => undefined);
@@ -119,7 +119,7 @@ async function replaceApi(
   await delay(MOMENT_MS);
   const sent = await upload();
   assert.equal(await old.process.exited, 0);
-  return { api, upload: sent, pendingAtTerm };
+  return { upload: sent, pendingAtTerm };
 }
 
 /** Requests stay under way until `work` is done, which is sooner than an API gives them up. */
@@ -170,17 +170,15 @@ async function startUpload(api: Actor, target: Target): Promise<() => Promise<Se
 }
 
 /**
- * Starts a worker, and ends the oldest while it waits for a step that is longer than its grace.
+ * Ends the oldest worker, whose successor is ready, while it waits for a step that is longer than its grace.
  *
  * @returns how many steps it was at when it was told to end, and how long after that they were called again, in milliseconds
  */
-async function replaceWorker(
+async function endOldestWorker(
   stage: Stage,
-  env: Readonly<Record<string, string>>,
   long: OwnWorkflow,
 ): Promise<{ readonly pendingAtTerm: number; readonly resumedMs: number }> {
-  await stage.startWorker({ env });
-  const old = stage.workers[0]!; // there are always two
+  const old = stage.workers[0]!; // there are always three
   const id = await startOn(stage, old, long);
   const pendingAtTerm = (await callersOf(stage, long.path)).filter((worker) => worker === old).length;
   const toldAtMs = Date.now();

@@ -38,18 +38,13 @@ export const wrongClocks: FaultRow = {
   perSecond: 100,
   async run({ stage, target }) {
     const before = [...stage.workers];
-    const clocked: Actor[] = [];
-    const ahead: number[] = [];
-    for (const minutes of OFFSETS) {
-      const startedAtMs = Date.now();
-      const worker = await startWithClock(stage, minutes);
-      clocked.push(worker);
-      ahead.push(await aheadBy(worker, startedAtMs));
-    }
+    const startedAtMs = Date.now();
+    const clocked = await Promise.all(OFFSETS.map((minutes) => startWithClock(stage, minutes)));
+    const ahead = await Promise.all(clocked.map((worker) => aheadBy(worker, startedAtMs)));
     for (const [index, minutes] of OFFSETS.entries()) {
       assert.ok(Math.abs(ahead[index]! - minutes) < 0.5, `the clocks are ${ahead.join(' and ')} min ahead`);
     }
-    for (const worker of before) await stage.end(worker, 'SIGTERM');
+    await Promise.all(before.map((worker) => stage.end(worker, 'SIGTERM')));
     const own = await deployOwn(stage, (url) =>
       [
         callStep('slow', url),
@@ -81,8 +76,8 @@ export const wrongClocks: FaultRow = {
     const { lost, furthest_s } = rows[0]!; // an aggregate
     assert.equal(lost, 0, 'leases were taken for ended');
     assert.ok(furthest_s < 120, `a step is recorded ${furthest_s} s away from its execution`);
-    for (const worker of clocked) await stage.end(worker, 'SIGTERM');
-    for (const _ of before) await stage.startWorker();
+    await Promise.all(before.map(() => stage.startWorker()));
+    await Promise.all(clocked.map((worker) => stage.end(worker, 'SIGTERM')));
     return [
       `the workers’ logs are ${ahead.map((minutes) => minutes.toFixed(1)).join(' and ')} min ahead of this machine`,
       `${HELD} steps longer than a lease on ${holders.size} workers ran once each, no lease was lost`,

@@ -95,8 +95,8 @@ const insideStep: FaultRow = {
     const victims = new Set(await callersOf(stage, inTwo));
     assert.ok(victims.size > 0, 'no worker was found at work');
     stage.ledger.delay(undefined, 0);
-    for (const victim of victims) await stage.end(victim, 'SIGKILL');
-    for (const _ of victims) await stage.startWorker();
+    await Promise.all([...victims].map((victim) => stage.end(victim, 'SIGKILL')));
+    await Promise.all([...victims].map(() => stage.startWorker()));
     for (const id of ids) {
       await waitFor(async () => (await standingOf(stage, id)).state === 'succeeded', {
         timeoutMs: TAKEN_OVER_WITHIN_MS,
@@ -172,9 +172,10 @@ const dispatchers: FaultRow = {
   closedBy: 'claims lock rows with SKIP LOCKED and compare the state they set',
   async run({ stage, target }) {
     const before = [...stage.workers];
-    const five: Actor[] = [];
-    for (let n = 0; n < DISPATCHERS; n++) five.push(await stage.startWorker({ env: { REDIS_URL: '' } }));
-    for (const worker of before) await stage.end(worker, 'SIGTERM');
+    const five = await Promise.all(
+      Array.from({ length: DISPATCHERS }, () => stage.startWorker({ env: { REDIS_URL: '' } })),
+    );
+    await Promise.all(before.map((worker) => stage.end(worker, 'SIGTERM')));
     const aloneFromMs = Date.now();
     await delay(6000);
     const aloneUntilMs = Date.now();
@@ -192,8 +193,8 @@ const dispatchers: FaultRow = {
     );
     const { executions, repeated } = rows[0]!; // an aggregate
     assert.equal(repeated, 0, 'executions were claimed more than once');
-    for (const worker of five) await stage.end(worker, 'SIGTERM');
-    for (const _ of before) await stage.startWorker();
+    await Promise.all(before.map(() => stage.startWorker()));
+    await Promise.all(five.map((worker) => stage.end(worker, 'SIGTERM')));
     return [
       `five workers without Redis ran ${each.join(', ')} executions`,
       `${executions} that were accepted meanwhile were claimed once each`,
@@ -219,7 +220,7 @@ const longStep: FaultRow = {
     await waitFor(() => stage.ledger.pending(either) === 2, { what: 'both steps to be under way' });
     const stopping = new Set(await callersOf(stage, either));
     assert.ok(stopping.size > 0, 'no worker was found at work');
-    for (const _ of stopping) await stage.startWorker();
+    await Promise.all([...stopping].map(() => stage.startWorker()));
     stage.ledger.delay(undefined, 0);
     const [heldSlow, heldOnce] = await Promise.all([standingOf(stage, slowId), standingOf(stage, onceId)]);
     const signalledAt = performance.now();
