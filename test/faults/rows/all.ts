@@ -2,6 +2,7 @@ import type { FaultGroup } from '../harness/row.ts';
 import { apiGroup } from './api.ts';
 import { loadGroup } from './load.ts';
 import { diskGroup, postgresGroup } from './postgres.ts';
+import { absenceGroup } from './redis-absent.ts';
 import { redisGroup } from './redis.ts';
 import { replicationGroup } from './replication.ts';
 import { poisonGroup } from './worker-poison.ts';
@@ -12,6 +13,7 @@ import { workerGroup } from './worker.ts';
 /** The whole matrix, in the order in which it is run. */
 export const GROUPS: readonly FaultGroup[] = [
   redisGroup,
+  absenceGroup,
   workerGroup,
   poisonGroup,
   sandboxGroup,

@@ -5,7 +5,7 @@ import type pg from 'pg';
 import { waitFor } from '../../support/wait-for.ts';
 import { executionOfHint, hintsIn, whileStopped } from '../harness/hints.ts';
 import type { FaultGroup, Scene } from '../harness/row.ts';
-import { absentRows, BACK_MS } from './redis-absent.ts';
+import { BACK_MS, cutOffRow } from './redis-absent.ts';
 import { memoryRows } from './redis-memory.ts';
 
 const FLUSHES = 3;
@@ -51,7 +51,7 @@ export const redisGroup: FaultGroup = {
       },
     },
     ...memoryRows,
-    ...absentRows,
+    cutOffRow,
   ],
 };
 
