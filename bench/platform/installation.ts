@@ -22,8 +22,10 @@ export interface Installation {
   pids(): { readonly api: number; readonly worker: number };
   /** Starts a worker and resolves when it is ready. */
   startWorker(): Promise<Start>;
-  /** Starts several at once and resolves when all are ready. */
-  startWorkers(count: number): Promise<readonly RunningWorker[]>;
+  /** Starts several at once and resolves when all are ready. @param envOf what one of them has beside the others */
+  startWorkers(count: number, envOf?: (index: number) => Env): Promise<readonly RunningWorker[]>;
+  /** Starts one more API, and resolves when it is ready. @param env what it has beside the first */
+  startApi(env: Env): Promise<{ readonly pid: number; readonly origin: string }>;
   /** Stops all that run. */
   stopWorkers(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   stopApi(): Promise<void>;
@@ -43,6 +45,7 @@ export interface RunningWorker {
 }
 
 type Labels = Readonly<Record<string, string>>;
+type Env = Readonly<Record<string, string>>;
 
 /** What it took a process to be ready. */
 export interface Start {
@@ -53,7 +56,7 @@ export interface Start {
 
 export interface InstallationOptions {
   /** Beside what every installation has. */
-  readonly env: Readonly<Record<string, string>>;
+  readonly env: Env;
   /** Where the processes leave their CPU profiles when they end. */
   readonly profileDirectory: string | undefined;
 }
@@ -120,12 +123,12 @@ async function start(
     ...options.env,
   };
   /** @param label what the sampler is to know it by */
-  const startOne = async (name: 'api' | 'worker', label: string) => {
+  const startOne = async (name: 'api' | 'worker', label: string, env: Env = {}) => {
     const port = await freePort();
     const startedAt = performance.now();
     const [node, ...rest] = platformCommand(name, { built: true });
     const child = services.processes.start([node, ...profileFlags(options, name), ...rest], {
-      env: { ...environment, [name === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port) },
+      env: { ...environment, ...env, [name === 'api' ? 'API_PORT' : 'WORKER_PORT']: String(port) },
     });
     started.push(child);
     sampler.watch(label, child.pid);
@@ -138,13 +141,13 @@ async function start(
   const client = createApiClient(`http://127.0.0.1:${api.port}`, apiKey);
   await putSecret(client, secret);
   let workers: readonly (RunningWorker & { readonly child: TestProcess })[] = [];
-  const startWorkers = async (count: number): Promise<typeof workers> => {
+  const startWorkers = async (count: number, envOf?: (index: number) => Env): Promise<typeof workers> => {
     const labels = Array.from({ length: count }, (_, index) =>
       index === 0 ? 'worker' : `worker ${index + 1}`,
     );
     workers = await Promise.all(
-      labels.map(async (name) => {
-        const { child, port, start } = await startOne('worker', name);
+      labels.map(async (name, index) => {
+        const { child, port, start } = await startOne('worker', name, envOf?.(index));
         return { name, pid: child.pid, start, child, metric: metricsAt(port) };
       }),
     );
@@ -167,6 +170,10 @@ async function start(
       return onlyWorker().start;
     },
     startWorkers,
+    async startApi(env) {
+      const { child, port } = await startOne('api', 'another api', env);
+      return { pid: child.pid, origin: `http://127.0.0.1:${port}` };
+    },
     async stopWorkers(signal = 'SIGTERM') {
       await Promise.all(workers.map(({ child }) => end(child, signal)));
       workers = [];
