@@ -120,6 +120,8 @@ async function start(
     MILLRACE_BOOTSTRAP_API_KEY: apiKey,
     LISTEN_HOST: '127.0.0.1',
     LOG_LEVEL: 'warn',
+    // An image comes without compiled modules.
+    NODE_COMPILE_CACHE: '',
     ...options.env,
   };
   /** @param label what the sampler is to know it by */
