@@ -197,9 +197,10 @@ describe('the environments', () => {
     const values = await Promise.all(
       ENVIRONMENTS.map(async (environment) => {
         const { data } = configurationOf(await renderEnvironment(environment));
-        return [data['environment'], data['log-level'], data['worker-concurrency']].join(' ');
+        const keys = ['environment', 'log-level', 'worker-concurrency', 'tracing-sample-rate'];
+        return keys.map((key) => data[key]).join(' ');
       }),
     );
-    expect(values).toEqual(['development debug 5', 'production info 10', 'production warn 10']);
+    expect(values).toEqual(['development debug 5 1', 'production info 10 0.1', 'production warn 10 0.1']);
   });
 });

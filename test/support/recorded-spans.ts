@@ -15,6 +15,7 @@ export async function recordSpans(): Promise<RecordedSpans> {
   const tracing = await startTracing({
     endpoint: parseOtelEndpoint('http://127.0.0.1:4317'),
     sampleRate: 1,
+    maxPerSecond: 0,
     service: 'test',
     onProblem: (message) => {
       throw new Error(message);

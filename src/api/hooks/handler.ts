@@ -8,6 +8,7 @@ import type { PassFailpoint } from '../../core/failpoints.ts';
 import type { WatchExecution } from '../../core/executions/watch.ts';
 import type { HintPublisher } from '../../core/hints/types.ts';
 import type { Logger } from '../../core/logger.ts';
+import { createRateLimiter, type RateLimiter } from '../../core/rate-limit.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
 import { traceIdOf, validTraceparent } from '../../core/telemetry/traceparent.ts';
 import type { SpanOptions, Trace, Tracing } from '../../core/telemetry/tracing.ts';
@@ -16,7 +17,6 @@ import { sendProblem, toAppError } from '../http/problem.ts';
 import { readBody } from '../http/read-body.ts';
 import type { BacklogGuard } from './backlog.ts';
 import { judge, queryOf, type Judgement } from './judge.ts';
-import { createRateLimiter, type RateLimiter } from './rate-limit.ts';
 import { answerJson, answerResult } from './answer.ts';
 
 export interface HooksDeps {

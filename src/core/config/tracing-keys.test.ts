@@ -38,7 +38,11 @@ describe('OTEL_EXPORTER_ENDPOINT', () => {
 
 describe('tracing', () => {
   test('is off, and samples a tenth, unless it is said otherwise', () => {
-    expect(loadConfig(tracingKeys, {})).toMatchObject({ TRACING_ENABLED: false, TRACING_SAMPLE_RATE: 0.1 });
+    expect(loadConfig(tracingKeys, {})).toMatchObject({
+      TRACING_ENABLED: false,
+      TRACING_SAMPLE_RATE: 0.1,
+      TRACING_MAX_PER_SECOND: 100,
+    });
     expect(loadConfig(tracingKeys, { TRACING_SAMPLE_RATE: '1.0', TRACING_ENABLED: 'true' })).toMatchObject({
       TRACING_ENABLED: true,
       TRACING_SAMPLE_RATE: 1,

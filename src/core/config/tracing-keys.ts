@@ -1,4 +1,4 @@
-import { booleanKey, fractionKey, parsedKey } from './key.ts';
+import { booleanKey, fractionKey, integerKey, parsedKey } from './key.ts';
 
 /** Where spans go, and how. */
 export interface OtelEndpoint {
@@ -50,6 +50,10 @@ export const tracingKeys = {
   TRACING_SAMPLE_RATE: fractionKey(
     'The part of traces that is recorded, from 0 to 1, decided for each webhook or start; failed executions always leave one span',
     { default: 0.1 },
+  ),
+  TRACING_MAX_PER_SECOND: integerKey(
+    'The most traces that one process begins to record in a second, so that a flood does not pay for them; 0: no limit. It does not count spans of failed executions',
+    { default: 100, min: 0, max: 100_000 },
   ),
   OTEL_EXPORTER_ENDPOINT: parsedKey<OtelEndpoint>(
     'Where spans are sent by OTLP: http://host:4317 over gRPC, http://host:4318 or a URL with a path over HTTP. An old Jaeger URL (…:14268/api/traces) is taken as http://host:4317, with a warning',

@@ -28,11 +28,17 @@ export async function openTracing({
   const tracing = await startTracing({
     endpoint,
     sampleRate: config.TRACING_SAMPLE_RATE,
+    maxPerSecond: config.TRACING_MAX_PER_SECOND,
     service,
     onProblem: (message) => logger.warn({ reason: message }, 'spans could not be sent'),
   });
   logger.info(
-    { endpoint: endpoint.url, protocol: endpoint.protocol, sampleRate: config.TRACING_SAMPLE_RATE },
+    {
+      endpoint: endpoint.url,
+      protocol: endpoint.protocol,
+      sampleRate: config.TRACING_SAMPLE_RATE,
+      maxPerSecond: config.TRACING_MAX_PER_SECOND,
+    },
     'traces are recorded',
   );
   return tracing;

@@ -8,8 +8,9 @@ const SENDER = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 const IDS = { generateTraceId: () => 'a'.repeat(32), generateSpanId: () => 'b'.repeat(16) };
 
 /** Without an SDK behind it, so that nothing is recorded anywhere. */
-const withRate = (sampleRate: number, random: () => number) =>
+const withRate = (sampleRate: number, random: () => number, limit = { maxPerSecond: 0, now: () => 0 }) =>
   createTracing({
+    ...limit,
     tracer: trace.getTracer('test'),
     sampleRate,
     ids: IDS,
@@ -38,6 +39,22 @@ describe('a trace that is not recorded', () => {
       }),
     );
   });
+});
+
+test('no more traces a second are recorded than allowed, and what has begun goes on', () => {
+  let nowMs = 0;
+  const tracing = withRate(1, () => 0, { maxPerSecond: 2, now: () => nowMs });
+  const recorded = (): readonly boolean[] => [
+    tracing.begin('x', undefined).span !== undefined,
+    tracing.begin('x', SENDER).span !== undefined,
+    tracing.resume('x', undefined) !== undefined,
+  ];
+  expect(recorded()).toEqual([true, true, false]);
+  expect(recorded()).toEqual([false, false, false]);
+  // What has begun is gone on with.
+  expect(tracing.resume('x', SENDER)).toBeDefined();
+  nowMs = 500;
+  expect(recorded()).toEqual([true, false, false]);
 });
 
 test('a traceparent is understood when it is one', () => {

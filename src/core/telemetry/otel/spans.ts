@@ -11,6 +11,7 @@ import {
   type SpanContext,
   type Tracer,
 } from '@opentelemetry/api';
+import { createRateLimiter } from '../../rate-limit.ts';
 import { formatTraceparent, parseTraceparent } from '../traceparent.ts';
 import type { Span, SpanAttributes, SpanKind, SpanOptions, Trace, Tracing } from '../tracing.ts';
 
@@ -26,15 +27,21 @@ export interface SpanMakerOptions {
   readonly tracer: Tracer;
   /** From 0 to 1. */
   readonly sampleRate: number;
+  /** Traces that begin here and are recorded; 0 is no limit. */
+  readonly maxPerSecond: number;
   readonly ids: { generateTraceId(): string; generateSpanId(): string };
   /** In [0, 1). */
   readonly random: () => number;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
   readonly stop: () => Promise<void>;
 }
 
 /** Traces by OpenTelemetry. Spans are made for traces that are recorded alone, so that the others cost next to nothing. */
 export function createTracing(options: SpanMakerOptions): Tracing {
   const { tracer, sampleRate, ids, random } = options;
+  const limiter = createRateLimiter(options.maxPerSecond, options.now);
+  const isSampled = (): boolean => random() < sampleRate && limiter.take('');
 
   /** A trace that nobody outside began. */
   const beginHere = (name: string, more: SpanOptions): Span =>
@@ -43,7 +50,7 @@ export function createTracing(options: SpanMakerOptions): Tracing {
   return {
     begin(name, outside, more = {}): Trace {
       const caller = parseTraceparent(outside);
-      if (random() >= sampleRate) {
+      if (!isSampled()) {
         const { traceId, spanId } = caller ?? {
           traceId: ids.generateTraceId(),
           spanId: ids.generateSpanId(),
@@ -58,7 +65,7 @@ export function createTracing(options: SpanMakerOptions): Tracing {
     },
     resume(name, traceparent, more = {}) {
       const parent = parseTraceparent(traceparent);
-      if (parent === undefined) return random() < sampleRate ? beginHere(name, more) : undefined;
+      if (parent === undefined) return isSampled() ? beginHere(name, more) : undefined;
       return parent.isSampled ? wrap(tracer, start(tracer, below(parent), name, more)) : undefined;
     },
     recordFailure(name, traceparent, code, more = {}) {

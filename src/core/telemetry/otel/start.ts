@@ -21,6 +21,8 @@ export interface StartTracingOptions {
   readonly endpoint: OtelEndpoint;
   /** From 0 to 1. */
   readonly sampleRate: number;
+  /** Traces that begin here and are recorded; 0 is no limit. */
+  readonly maxPerSecond: number;
   /** `service.name`. */
   readonly service: string;
   /** Told when spans are lost, at most once a minute. */
@@ -74,8 +76,10 @@ export async function startTracing(options: StartTracingOptions): Promise<Tracin
   return createTracing({
     tracer: trace.getTracer(SCOPE),
     sampleRate: options.sampleRate,
+    maxPerSecond: options.maxPerSecond,
     ids: new RandomIdGenerator(),
     random: Math.random,
+    now: () => performance.now(),
     async stop() {
       await Promise.race([
         sdk.shutdown().catch((error: unknown) => options.onProblem(String(error))),
