@@ -12,6 +12,7 @@ import {
   forgetDeadWorkers,
   removeWorker,
   reportWorker,
+  type SandboxClaims,
 } from '../core/executions/workers.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Metrics } from '../core/telemetry/metrics.ts';
@@ -24,6 +25,7 @@ export interface MaintenanceDeps {
   readonly logger: Logger;
   /** Of this worker, unlike all others. */
   readonly workerId: string;
+  readonly sandboxClaims: () => SandboxClaims;
   readonly dedupeWindowMs: number;
   /** How long history is kept; undefined: for ever. */
   readonly retentionMs: number | undefined;
@@ -50,7 +52,7 @@ export function createMaintenance(deps: MaintenanceDeps): Maintenance {
     {
       name: 'say that this worker lives',
       everyMs: REPORT_EVERY_MS,
-      work: () => reportWorker(db, deps.workerId),
+      work: () => reportWorker(db, deps.workerId, deps.sandboxClaims()),
     },
     { name: 'forget dead workers', everyMs: 3_600_000, work: () => forgetDeadWorkers(db) },
     {

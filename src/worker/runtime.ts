@@ -215,6 +215,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     metrics,
     logger,
     workerId,
+    sandboxClaims: sandboxes.claims,
     dedupeWindowMs: config.DEDUPE_WINDOW,
     retentionMs: config.RETENTION,
   });

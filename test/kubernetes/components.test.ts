@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createMetrics } from '../../src/core/telemetry/metrics.ts';
 import {
   matches,
   OTHERS,
@@ -63,7 +64,7 @@ describe('components', () => {
     expect(rendered.of('HorizontalPodAutoscaler').map(({ metadata }) => metadata.name)).toEqual([
       'staging-millrace-api-hpa',
     ]);
-    const { spec } = rendered.one('ScaledObject');
+    const { spec } = rendered.one('ScaledObject', 'staging-millrace-worker');
     expect(rendered.one('Deployment', spec.scaleTargetRef.name).metadata.labels).toHaveProperty(
       ['app.kubernetes.io/component'],
       'worker',
@@ -79,6 +80,26 @@ describe('components', () => {
     const service = rendered.one('Service', 'staging-millrace-worker');
     for (const { metadata } of spec.triggers.filter(({ type }) => type === 'metrics-api')) {
       expect(metadata['url']).toBe(
+        `http://${service.metadata.name}.${service.metadata.namespace}.svc:${service.spec.ports[0]!.port}/metrics`,
+      );
+    }
+  });
+
+  it('KEDA alone says how many runners wait, by what the workers count', async () => {
+    const rendered = await everything;
+    const service = rendered.one('Service', 'staging-millrace-worker');
+    for (const [name, metric] of [
+      ['runner-warm-pool', 'millrace_sandbox_javascript_claims_per_minute'],
+      ['runner-warm-pool-python', 'millrace_sandbox_python_claims_per_minute'],
+    ] as const) {
+      const { metadata, spec } = rendered.one('ScaledObject', name);
+      const deployment = rendered.one('Deployment', spec.scaleTargetRef.name);
+      expect(deployment.metadata.namespace).toBe(metadata.namespace);
+      expect(deployment.spec).not.toHaveProperty('replicas');
+      const { type, metricType, metadata: trigger } = spec.triggers[0]!;
+      expect([type, metricType, trigger['valueLocation']]).toEqual(['metrics-api', 'AverageValue', metric]);
+      expect(createMetrics().catalog.map((known) => known.name)).toContain(metric);
+      expect(trigger['url']).toBe(
         `http://${service.metadata.name}.${service.metadata.namespace}.svc:${service.spec.ports[0]!.port}/metrics`,
       );
     }

@@ -386,6 +386,7 @@ export async function extendOverlay(
     'components',
     (additions.runners ?? []).map((name) => `../../../components/${name}`),
   );
+  if (additions.runners?.includes('keda-runners')) await withoutReplicas(join(overlay, 'runners'));
   await extend(join(overlay, 'runners'), 'patches', additions.runnerPatches ?? []);
   await extend(platform, 'resources', Object.keys(additions.resources ?? {}));
   for (const [file, text] of Object.entries(additions.resources ?? {})) {
@@ -407,6 +408,13 @@ export async function extendOverlay(
     (additions.cluster ?? []).map((name) => `../../components/${name}`),
   );
   return overlay;
+}
+
+/** As component `keda-runners` asks for. */
+async function withoutReplicas(folder: string): Promise<void> {
+  const file = join(folder, 'kustomization.yaml');
+  const { replicas: _, ...rest } = parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+  await writeFile(file, stringify(rest));
 }
 
 async function extendConfig(folder: string, literals: readonly string[]): Promise<void> {
@@ -441,7 +449,7 @@ export async function stepImagePatches(): Promise<readonly unknown[]> {
 export const renderEverything = (): Promise<Rendered> =>
   renderWith('staging', {
     platform: ['external-secrets', 'external-secrets/aws', 'gateway-api', 'keda', 'monitoring', 'nodeport'],
-    runners: ['prepull'],
+    runners: ['keda-runners', 'prepull'],
     cluster: ['gke-sandbox', 'gvisor-installer'],
   });
 

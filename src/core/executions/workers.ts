@@ -3,12 +3,20 @@ import { one, type Queryable } from '../db/database.ts';
 /** How long a worker that reports no more counts as alive. */
 export const WORKER_ALIVE_MS = 30_000;
 
-/** Says that this worker lives. @param db of millrace_engine */
-export async function reportWorker(db: Queryable, id: string): Promise<void> {
+/** Sandboxes that became a workflow's in the last minute. */
+export interface SandboxClaims {
+  readonly javascript: number;
+  readonly python: number;
+}
+
+/** Says that this worker lives, and what its workflows took. @param db of millrace_engine */
+export async function reportWorker(db: Queryable, id: string, claims: SandboxClaims): Promise<void> {
   await db.query({
     name: 'report-worker',
-    text: `insert into worker (id) values ($1) on conflict (id) do update set seen_at = now()`,
-    values: [id],
+    text: `insert into worker (id, javascript_claims, python_claims) values ($1, $2, $3)
+      on conflict (id) do update set seen_at = now(),
+        javascript_claims = excluded.javascript_claims, python_claims = excluded.python_claims`,
+    values: [id, claims.javascript, claims.python],
   });
 }
 
@@ -22,14 +30,18 @@ export async function forgetDeadWorkers(db: Queryable): Promise<void> {
   await db.query(`delete from worker where seen_at < now() - interval '1 day'`);
 }
 
-/** Workers that live. */
-export async function countWorkers(db: Queryable): Promise<number> {
-  const { workers } = one(
-    await db.query<{ workers: number }>({
-      name: 'count-workers',
-      text: `select count(*)::int as workers from worker where seen_at > now() - $1::float8 * interval '1 millisecond'`,
+/** How many workers live, and what all of them together reported. */
+export async function surveyWorkers(
+  db: Queryable,
+): Promise<{ readonly workers: number; readonly claims: SandboxClaims }> {
+  const { workers, javascript, python } = one(
+    await db.query<{ workers: number; javascript: number; python: number }>({
+      name: 'survey-workers',
+      text: `select count(*)::int as workers, coalesce(sum(javascript_claims), 0)::int as javascript,
+          coalesce(sum(python_claims), 0)::int as python
+        from worker where seen_at > now() - $1::float8 * interval '1 millisecond'`,
       values: [WORKER_ALIVE_MS],
     }),
   );
-  return workers;
+  return { workers, claims: { javascript, python } };
 }

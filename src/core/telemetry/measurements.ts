@@ -6,7 +6,7 @@ import { databaseBytes, tableSizes } from '../db/sizes.ts';
 import { coerceError } from '../errors/app-error.ts';
 import { queueDepth } from '../executions/claims.ts';
 import { outboxAge } from '../executions/outbox.ts';
-import { countWorkers } from '../executions/workers.ts';
+import { surveyWorkers, type SandboxClaims } from '../executions/workers.ts';
 import { z } from '../zod.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -16,6 +16,8 @@ export type MeasuredMetrics = Pick<
   | 'queueOldestAge'
   | 'outboxOldestAge'
   | 'workers'
+  | 'javascriptClaims'
+  | 'pythonClaims'
   | 'databaseBytes'
   | 'partitionBytes'
   | 'partitions'
@@ -55,6 +57,8 @@ const foundShape = z.object({
   queueOldestAgeS: z.number(),
   outboxOldestAgeS: z.number(),
   workers: z.number(),
+  // A process of the release before leaves none.
+  claims: z.object({ javascript: z.number(), python: z.number() }).default({ javascript: 0, python: 0 }),
   databaseBytes: z.number(),
   tables: z.array(z.object({ table: z.enum(PARTITIONED_TABLES), partitions: z.number(), bytes: z.number() })),
 });
@@ -81,20 +85,21 @@ export function createMeasurements(options: MeasurementsOptions): Measurements {
     return { databaseBytes: bytes, tables };
   };
 
-  const measure = async (workers: number): Promise<Found> => {
+  const measure = async (workers: number, claims: SandboxClaims): Promise<Found> => {
     const { depth, oldestAgeS } = await queueDepth(db, QUEUE_DEPTH_CAP);
     return {
       queueDepth: depth,
       queueOldestAgeS: oldestAgeS,
       outboxOldestAgeS: await outboxAge(db),
       workers,
+      claims,
       ...(await readSizes()),
     };
   };
 
   const round = async (): Promise<void> => {
     const startedAtMs = performance.now();
-    const workers = await countWorkers(db);
+    const { workers, claims } = await surveyWorkers(db);
     const mayMeasure = !options.onlyWithoutWorkers || workers === 0;
     if (isMine && !mayMeasure) await leaveDuty(db, DUTY, holder);
     isMine = mayMeasure && (await takeDuty(db, DUTY, holder, PATIENCE * pauseMs));
@@ -104,7 +109,7 @@ export function createMeasurements(options: MeasurementsOptions): Measurements {
       else withdraw(metrics);
       return;
     }
-    const found = await measure(workers);
+    const found = await measure(workers, claims);
     publish(metrics, found);
     await reportDuty(db, DUTY, holder, found);
     const tookMs = performance.now() - startedAtMs;
@@ -148,6 +153,8 @@ function publish(metrics: MeasuredMetrics, found: Found): void {
   metrics.queueOldestAge.set(found.queueOldestAgeS);
   metrics.outboxOldestAge.set(found.outboxOldestAgeS);
   metrics.workers.set(found.workers);
+  metrics.javascriptClaims.set(found.claims.javascript);
+  metrics.pythonClaims.set(found.claims.python);
   metrics.databaseBytes.set(found.databaseBytes);
   for (const { table, partitions, bytes } of found.tables) {
     metrics.partitionBytes.set({ table }, bytes);
@@ -161,6 +168,8 @@ function withdraw(metrics: MeasuredMetrics): void {
   metrics.queueOldestAge.remove();
   metrics.outboxOldestAge.remove();
   metrics.workers.remove();
+  metrics.javascriptClaims.remove();
+  metrics.pythonClaims.remove();
   metrics.databaseBytes.remove();
   metrics.partitionBytes.reset();
   metrics.partitions.reset();

@@ -154,6 +154,19 @@ export function createMetrics() {
       'Workers that live: those that reported to the database within the last 30 s',
       {},
     ),
+    // Not one with a label: what scales pools by them finds a metric by its name.
+    javascriptClaims: gauge(
+      'sandbox_javascript_claims_per_minute',
+      'elected',
+      'Sandboxes for JavaScript that became a workflow’s in the last minute, in all workers',
+      {},
+    ),
+    pythonClaims: gauge(
+      'sandbox_python_claims_per_minute',
+      'elected',
+      'Sandboxes for Python that became a workflow’s in the last minute, in all workers',
+      {},
+    ),
     databaseBytes: gauge('database_bytes', 'elected', 'Size of the database', {}),
     partitionBytes: gauge(
       'table_partition_bytes',
@@ -246,6 +259,8 @@ export function createMetrics() {
     metrics.queueOldestAge,
     metrics.outboxOldestAge,
     metrics.workers,
+    metrics.javascriptClaims,
+    metrics.pythonClaims,
     metrics.databaseBytes,
     metrics.redisUp,
   ])

@@ -7,10 +7,11 @@ import type { ReadinessCheck } from '../../core/telemetry/admin-handler.ts';
 import type { Metrics } from '../../core/telemetry/metrics.ts';
 import type { WorkerConfig } from '../config.ts';
 import { createContainers, type Containers } from './containers.ts';
-import type { SandboxDriver, SandboxLimits, NoDriver } from './driver.ts';
+import type { NoDriver, Runtime, SandboxDriver, SandboxLimits } from './driver.ts';
 import { imagesDirectoryOf } from './images/place.ts';
 import { openSandboxDriver } from './open-driver.ts';
 import { createSandboxPool } from './pool.ts';
+import { countClaims } from './pool/claim-counts.ts';
 import type { PoolMetrics } from './pool/metrics.ts';
 import type { SandboxPool } from './types.ts';
 
@@ -18,6 +19,8 @@ import type { SandboxPool } from './types.ts';
 export interface Sandboxes {
   readonly pool: SandboxPool;
   readonly containers: Containers;
+  /** Of the last minute. */
+  readonly claims: () => Readonly<Record<Runtime, number>>;
   /** Of a sandbox whose step asks for nothing else. */
   readonly limits: SandboxLimits;
   /** Holds what can be made again. */
@@ -58,8 +61,10 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
     announce(found, logger);
     return found;
   });
+  const claims = countClaims();
   const pool = createSandboxPool({
     driver,
+    onClaimed: claims.add,
     metrics,
     logger,
     defaultLimits: limits,
@@ -84,6 +89,7 @@ export function openSandboxes(options: SandboxesOptions, closers: Closers): Sand
   return {
     pool,
     containers,
+    claims: claims.lastMinute,
     limits,
     cacheDirectory,
     imagesDirectory,

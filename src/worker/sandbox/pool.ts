@@ -31,6 +31,8 @@ export interface SandboxPoolOptions {
   readonly claimTimeoutMs?: number;
   readonly idleMs?: number;
   readonly maxExecutions?: number;
+  /** Told of each sandbox that becomes a workflow's. */
+  readonly onClaimed?: (runtime: Runtime) => void;
   readonly session?: SessionOptions;
   /** Milliseconds that only go forward. */
   readonly now?: () => number;

@@ -93,6 +93,7 @@ async function measuredStrays(): Promise<number> {
     metrics,
     logger: pino({ level: 'silent' }),
     workerId: randomUUID(),
+    sandboxClaims: () => ({ javascript: 0, python: 0 }),
     dedupeWindowMs: DAY_MS,
     retentionMs: undefined,
   });

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openDatabase, type Database, type DatabaseRole } from '../../../src/core/db/database.ts';
 import { leaveDuty, takeDuty } from '../../../src/core/db/duties.ts';
-import { countWorkers, removeWorker, reportWorker } from '../../../src/core/executions/workers.ts';
+import { removeWorker, reportWorker, surveyWorkers } from '../../../src/core/executions/workers.ts';
 import { createMeasurements, type Measurements } from '../../../src/core/telemetry/measurements.ts';
 import { createMetrics, type Metrics } from '../../../src/core/telemetry/metrics.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
@@ -37,6 +37,8 @@ afterAll(async () => {
   await database.drop();
 });
 
+const NO_CLAIMS = { javascript: 0, python: 0 };
+
 describe('a duty', () => {
   test('is one process’s at a time, for as long as that one asks for it', async () => {
     const [a, b] = [randomUUID(), randomUUID()];
@@ -53,16 +55,16 @@ describe('a duty', () => {
 });
 
 describe('workers', () => {
-  test('count as long as they report', async () => {
+  test('count as long as they report, with what they claimed', async () => {
     const [a, b] = [randomUUID(), randomUUID()];
-    await reportWorker(engine, a);
-    await reportWorker(engine, a);
-    await reportWorker(engine, b);
-    expect(await countWorkers(ingest)).toBe(2);
+    await reportWorker(engine, a, { javascript: 9, python: 9 });
+    await reportWorker(engine, a, { javascript: 1, python: 2 });
+    await reportWorker(engine, b, { javascript: 10, python: 20 });
+    expect(await surveyWorkers(ingest)).toEqual({ workers: 2, claims: { javascript: 11, python: 22 } });
     await engine.query(`update worker set seen_at = now() - interval '31 s' where id = $1`, [a]);
-    expect(await countWorkers(ingest)).toBe(1);
+    expect(await surveyWorkers(ingest)).toEqual({ workers: 1, claims: { javascript: 10, python: 20 } });
     await removeWorker(engine, b);
-    expect(await countWorkers(ingest)).toBe(0);
+    expect(await surveyWorkers(ingest)).toEqual({ workers: 0, claims: NO_CLAIMS });
   });
 });
 
@@ -137,7 +139,7 @@ describe('measuring', () => {
     await engine.query(`update execution set next_dispatch_at = now() - interval '100 s' where id = $1`, [
       id,
     ]);
-    await reportWorker(engine, randomUUID());
+    await reportWorker(engine, randomUUID(), { javascript: 3, python: 4 });
     const { metrics } = measure(engine);
     await waitFor(() => isMeasured(metrics), { what: 'the queue to be measured' });
     const valueOf = async (name: string): Promise<number> => {
@@ -148,6 +150,8 @@ describe('measuring', () => {
     expect(await valueOf('queue_oldest_age_seconds')).toBeGreaterThanOrEqual(100);
     expect(await valueOf('outbox_oldest_age_seconds')).toBeGreaterThanOrEqual(100);
     expect(await valueOf('workers')).toBe(1);
+    expect(await valueOf('sandbox_javascript_claims_per_minute')).toBe(3);
+    expect(await valueOf('sandbox_python_claims_per_minute')).toBe(4);
     await waitFor(async () => (await samples(metrics, 'table_partitions')).length === 4, {
       what: 'the sizes',
     });
@@ -170,7 +174,7 @@ describe('measuring', () => {
     await waitFor(async () => (await holderOf()) === api.holder, { what: 'the API to measure' });
     await waitFor(() => isMeasured(api.metrics), { what: 'the API to show it' });
     expect(await samples(api.metrics, 'workers')).toEqual(['millrace_workers 0']);
-    await reportWorker(engine, randomUUID());
+    await reportWorker(engine, randomUUID(), NO_CLAIMS);
     const worker = measure(engine);
     await waitFor(async () => (await holderOf()) === worker.holder, { what: 'the worker to measure' });
     await waitFor(async () => (await samples(api.metrics, 'workers')).join() === 'millrace_workers 1', {

@@ -319,6 +319,7 @@ describe('a worker', () => {
       metrics,
       logger: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
       workerId: randomUUID(),
+      sandboxClaims: () => ({ javascript: 0, python: 0 }),
       dedupeWindowMs: 7 * DAY_MS,
       retentionMs,
     });

@@ -52,6 +52,7 @@ export function createFleet(deps: {
   readonly bounds: PoolBounds;
   /** Whether somebody waits for a sandbox of this owner. */
   readonly isWanted: (ownerKey: string) => boolean;
+  readonly onClaimed?: (runtime: Runtime) => void;
   /** Something became ready, or its room is free. */
   readonly onChange: () => void;
 }): Fleet {
@@ -165,8 +166,10 @@ export function createFleet(deps: {
     members,
     backoff,
     open: (opened) => void (driver = opened),
-    start: ({ runtime, limits, cost, owner, isSingle }) =>
-      add(createMember({ runtime, limits, cost, owner, isSingle })),
+    start({ runtime, limits, cost, owner, isSingle }) {
+      deps.onClaimed?.(runtime);
+      add(createMember({ runtime, limits, cost, owner, isSingle }));
+    },
     startSpare: (runtime) =>
       add(
         createMember({
@@ -182,6 +185,7 @@ export function createFleet(deps: {
     },
     occupy(member, wish) {
       if (member.phase === 'spare') {
+        deps.onClaimed?.(member.runtime);
         member.phase = 'kept';
         member.owner = wish.owner;
         member.cost = wish.cost;
