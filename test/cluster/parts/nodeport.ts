@@ -27,7 +27,8 @@ export function describeNodePort({ cluster, kubectl }: Part, installation: () =>
       /** @returns undefined where nothing answers */
       const statusOf = (path: string): Promise<number | undefined> =>
         fetch(`http://${address}:${PORT}${path}`, {
-          headers: { authorization: `Bearer ${key}` },
+          // A connection that is there already outlives its way through the node.
+          headers: { authorization: `Bearer ${key}`, connection: 'close' },
           signal: AbortSignal.timeout(5000),
         }).then(
           ({ status }) => status,
