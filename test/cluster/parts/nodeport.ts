@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { get, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { tool } from '../../support/manifests.ts';
@@ -24,16 +26,22 @@ export function describeNodePort({ cluster, kubectl }: Part, installation: () =>
         'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}',
       ]);
       const { 'bootstrap-api-key': key } = await secretOf(kubectl, installation());
-      /** @returns undefined where nothing answers */
-      const statusOf = (path: string): Promise<number | undefined> =>
-        fetch(`http://${address}:${PORT}${path}`, {
-          // A connection that is there already outlives its way through the node.
-          headers: { authorization: `Bearer ${key}`, connection: 'close' },
-          signal: AbortSignal.timeout(5000),
-        }).then(
-          ({ status }) => status,
-          () => undefined,
-        );
+      /**
+       * On a connection of its own: one that is there already outlives its way through the node.
+       *
+       * @returns undefined where nothing answers
+       */
+      const statusOf = async (path: string): Promise<number | undefined> => {
+        const request = get(`http://${address}:${PORT}${path}`, {
+          agent: false,
+          headers: { authorization: `Bearer ${key}` },
+          timeout: 5000,
+        });
+        request.on('timeout', () => request.destroy());
+        const [response] = (await once(request, 'response').catch(() => [])) as [IncomingMessage?];
+        response?.resume();
+        return response?.statusCode;
+      };
       const answers = (isAnswered: boolean): Promise<boolean> =>
         waitFor(async () => (await statusOf('/api/v1/workflows')) === (isAnswered ? 200 : undefined), {
           timeoutMs: 30_000,
