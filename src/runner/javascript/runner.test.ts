@@ -256,7 +256,12 @@ describe('memory', () => {
     );
     const neighbour = runner.begin(good);
     const end = await runner.begin(bad, { fetch: () => ({ body: 'x' }) }).ended;
-    expect(end).toMatchObject({ type: 'failed', failure: 'out_of_memory', slotReplaced: true });
+    expect(end).toMatchObject({
+      type: 'failed',
+      failure: 'out_of_memory',
+      detail: { message: 'its objects took more than 64 MiB' },
+      slotReplaced: true,
+    });
     expect(await neighbour.ended).toMatchObject({ type: 'result', output: 'fine', slotReplaced: false });
   });
 });

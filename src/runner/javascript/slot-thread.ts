@@ -40,7 +40,7 @@ export function startSlotThread(
   worker.on('message', (message: FromSlot) => {
     if (!isGone) on.onMessage(message);
   });
-  worker.on('error', (error: unknown) => gone(toFailure(error)));
+  worker.on('error', (error: unknown) => gone(toFailure(error, heapMb)));
   worker.on('exit', () => gone(ENDED));
   return {
     post(message) {
@@ -64,17 +64,14 @@ const ENDED: Failure = {
   detail: { name: 'Error', message: 'The code ended its slot instead of returning or throwing.' },
 };
 
-export const OUT_OF_MEMORY: Failure = {
+export const outOfMemory = (heapMb: number): Failure => ({
   failure: 'out_of_memory',
-  detail: {
-    name: 'OutOfMemory',
-    message: 'The code used up the memory for its objects. Handle data in pieces, as a stream.',
-  },
-};
+  detail: { name: 'OutOfMemory', message: `its objects took more than ${heapMb} MiB` },
+});
 
-function toFailure(raw: unknown): Failure {
+function toFailure(raw: unknown, heapMb: number): Failure {
   const error = raw instanceof Error ? (raw as Error & { readonly code?: unknown }) : undefined;
-  if (error?.code === 'ERR_WORKER_OUT_OF_MEMORY') return OUT_OF_MEMORY;
+  if (error?.code === 'ERR_WORKER_OUT_OF_MEMORY') return outOfMemory(heapMb);
   const message = `The code ended its slot: ${String(error?.message ?? raw).slice(0, 1000)}`;
   return { failure: 'code_error', detail: { name: 'Error', message } };
 }

@@ -1,7 +1,7 @@
 import type { Failure, FetchAnswer, FetchQuestion, FromSlot, RunOutcome } from './messages.ts';
 import { LOAD_MS, maxProgramBytes, MEMORY_CHECK_MS, SLOT_HEAP_MB, slotHeapMb } from './limits.ts';
 import { readLogTail } from './log-tail.ts';
-import { OUT_OF_MEMORY, startSlotThread, type SlotThread } from './slot-thread.ts';
+import { outOfMemory, startSlotThread, type SlotThread } from './slot-thread.ts';
 import type { LogLevel } from '../../core/sandbox/protocol.ts';
 
 export interface StoredProgram {
@@ -299,7 +299,7 @@ class Slot {
         break;
       case 'out_of_memory':
         this.#replace();
-        this.#abandon(OUT_OF_MEMORY);
+        this.#abandon(outOfMemory(this.#heapMb));
         break;
       case 'fetch':
       case 'fetch_data':

@@ -192,7 +192,11 @@ test('ends a step that uses up its memory, within what it is told the sandbox ha
   begin(runner, 1, 'all', { memoryBytes: 192 * MEBIBYTE });
   expect(await runner.next(isEnd(1))).toMatchObject({
     header: { failure: 'out_of_memory', slotReplaced: true },
-    payload: { name: 'MemoryError', stack: expect.stringContaining('File "step.py", line 3') },
+    payload: {
+      name: 'MemoryError',
+      message: 'its process took more than 96 MiB beyond what it began with',
+      stack: expect.stringContaining('File "step.py", line 3'),
+    },
   });
   begin(runner, 2, 'some', { memoryBytes: 192 * MEBIBYTE });
   expect(await runner.next(isEnd(2))).toMatchObject({ header: { failure: 'out_of_memory' } });

@@ -112,20 +112,25 @@ describe('a step that fails', () => {
       'opens files without end',
       step('a = []\nwhile True: a.append(open("/dev/null"))'),
       'resource_limit',
-      /open files/,
+      /limit of 256 open files: .*; close what .*`resources` do not/,
     ],
     [
       'fills a file without end',
       step('f = open("x", "wb")\nwhile True: f.write(b"x" * 10**6)'),
       'resource_limit',
-      /size/,
+      /limit of 64 MiB for a file: .*; write less, for `resources` do not/,
     ],
-    ['forks without end', step('import os\nwhile True: os.fork()'), 'resource_limit', /too many processes/],
+    [
+      'forks without end',
+      step('import os\nwhile True: os.fork()'),
+      'resource_limit',
+      /limit of 80 threads and processes: .*os\.fork makes none beyond 8; start fewer at a time.*`resources` do not/,
+    ],
     [
       'forks without end, whatever it is told',
       step('import os\nwhile True:\n    try: os.fork()\n    except OSError: pass'),
       'resource_limit',
-      /limit of processes/,
+      /limit of processes, 8 for os\.fork, .*start fewer at a time, for `resources` do not/,
     ],
   ])('%s', async (_, source, failure, message) => {
     const end = await runner.run(source);

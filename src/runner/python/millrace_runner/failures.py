@@ -5,6 +5,7 @@ import math
 import traceback
 from typing import Any, Final
 
+from . import limits
 from .errors import Cancelled, FetchError, RetryableError, TerminalError
 from .importer import Program, is_unresolved
 from .output import InvalidOutput, OutputTooLarge
@@ -20,31 +21,46 @@ from .protocol import (
 Failure = tuple[str, dict[str, Any]]
 """One of RUN_FAILURES, and its detail as protocol.ts has it."""
 
+_MIB: Final = 1_048_576
+_FIXED: Final = "for `resources` do not raise it"
+_TASKS: Final = (f"{limits.MAX_TASKS} threads and processes", f"start fewer at a time, {_FIXED}")
+# Each has a stack, which may be what there is no room for.
+_THREADS: Final = (
+    f"{limits.MAX_TASKS} threads and processes, or of memory for the {limits.THREAD_STACK_BYTES // _MIB} MiB of each",
+    "start fewer at a time",
+)
+_FILES: Final = (f"{limits.MAX_OPEN_FILES} open files", f"close what is no longer needed, {_FIXED}")
+_SPACE: Final = (f"{limits.SCRATCH_BYTES // _MIB} MiB for all files in /tmp", f"remove what is no longer needed, {_FIXED}")
+_SIZE: Final = (f"{limits.MAX_FILE_BYTES // _MIB} MiB for a file", f"write less, {_FIXED}")
 _EXHAUSTED: Final = {
-    errno.EAGAIN: "threads and processes",
-    errno.EMFILE: "open files",
-    errno.ENFILE: "open files",
-    errno.ENOSPC: "space in /tmp",
-    errno.EDQUOT: "space in /tmp",
-    errno.EFBIG: "size of a file",
+    errno.EAGAIN: _TASKS,
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SIZE,
 }
+"""Limits and what to do about them, by the error of who meets one."""
 
 
 class MissingExport(Exception):
     """The entry has no function `run`."""
 
 
-def describe_failure(error: BaseException, program: Program | None) -> Failure:
-    """Never raises, whatever the author's exception does when it is asked for its text."""
+def describe_failure(error: BaseException, program: Program | None, memory_bytes: int) -> Failure:
+    """Never raises, whatever the author's exception does when it is asked for its text.
+
+    `memory_bytes` is what the process may take beyond what it starts with.
+    """
     detail = make_detail(_name_of(error), _message_of(error))
     if stack := _stack_of(error, program):
         detail["stack"] = cut(stack, MAX_STACK_CHARS)
-    failure = _classify(error, detail)
+    failure = _classify(error, detail, memory_bytes)
     detail["message"] = cut(detail["message"], MAX_MESSAGE_CHARS)
     return failure, detail
 
 
-def _classify(error: BaseException, detail: dict[str, Any]) -> str:
+def _classify(error: BaseException, detail: dict[str, Any], memory_bytes: int) -> str:
     """The failure of an exception; completes its detail."""
     match error:
         case InvalidOutput():
@@ -65,13 +81,12 @@ def _classify(error: BaseException, detail: dict[str, Any]) -> str:
                 "list its package in requirements.txt and run `millrace deploy`"
             )
             return "unresolved_import"
-        case MemoryError():
-            detail["message"] = f"the step used up its memory {detail['message']}".rstrip()
-            return "out_of_memory"
-        case OSError() if error.errno == errno.ENOMEM:
+        case _ if _is_out_of_memory(error):
+            detail["message"] = f"its process took more than {memory_bytes // _MIB} MiB beyond what it began with"
             return "out_of_memory"
         case _ if exhausted := _exhausted_resource(error):
-            detail["message"] = f"the step reached its limit of {exhausted}: {detail['message']}"
+            limit, remedy = exhausted
+            detail["message"] = f"the step reached its limit of {limit}: {detail['message']}; {remedy}"
             return "resource_limit"
         case TerminalError():
             detail["retryable"] = False
@@ -91,9 +106,13 @@ def _classify_syntax_error(error: SyntaxError, detail: dict[str, Any]) -> str:
     return "syntax_error"
 
 
-def _exhausted_resource(error: BaseException) -> str | None:
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+def _exhausted_resource(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, RuntimeError) and _message_of(error) == "can't start new thread":
-        return _EXHAUSTED[errno.EAGAIN]
+        return _THREADS
     if isinstance(error, OSError) and error.errno is not None:
         return _EXHAUSTED.get(error.errno)
     return None

@@ -16,6 +16,8 @@ _LEAST_BYTES: Final = 64 * _MIB
 
 MAX_OPEN_FILES: Final = 256
 MAX_FILE_BYTES: Final = 64 * _MIB
+# Of /tmp, as whoever starts the sandbox mounts it.
+SCRATCH_BYTES: Final = 64 * _MIB
 # Threads and processes of the whole sandbox: it is a limit of the uid.
 MAX_TASKS: Final = 80
 # Processes below main, the template and the slots among them, up to which Python code may make another one. A fork of a
@@ -42,12 +44,17 @@ def limit_slot() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (MAX_TASKS, MAX_TASKS))
 
 
+def slot_memory_bytes(total_bytes: int) -> int:
+    """What a slot may take beyond what it starts with, in a sandbox of so many bytes."""
+    return max(_LEAST_BYTES, total_bytes - _RESERVED_BYTES)
+
+
 def limit_memory(total_bytes: int) -> None:
     """Sets the soft limit only: `release_memory` raises it, for the report of a run that has used it up.
 
     RLIMIT_DATA would be the better measure, but gVisor does not hold private mappings to it.
     """
-    allowed = address_space_bytes() + max(_LEAST_BYTES, total_bytes - _RESERVED_BYTES)
+    allowed = address_space_bytes() + slot_memory_bytes(total_bytes)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
 
 
@@ -72,10 +79,10 @@ def current_limits() -> tuple[tuple[int, int], ...]:
     return tuple(resource.getrlimit(number) for number in _LIMITS)
 
 
-def forbid_process_bombs(main: int, end_bomb: Callable[[], None]) -> None:
+def forbid_process_bombs(main: int, end_bomb: Callable[[str, int], None]) -> None:
     """Refuses Python code another process when main has many below it already; other programs meet RLIMIT_NPROC.
 
-    `end_bomb` is called in a process that does not take no for an answer. There is no way to take an audit hook back
+    `end_bomb` is called with the event and its limit, in a process that does not take no for an answer. There is no way to take an audit hook back
     (PEP 578), which is what is wanted here.
     """
     refusals, latest = 0, 0.0
@@ -89,7 +96,7 @@ def forbid_process_bombs(main: int, end_bomb: Callable[[], None]) -> None:
         refusals = refusals + 1 if now - latest < _PATIENCE_SECONDS else 1
         latest = now
         if refusals > MAX_REFUSALS:
-            end_bomb()
-        raise BlockingIOError(errno.EAGAIN, f"too many processes: {count} are there already")
+            end_bomb(event, most)
+        raise BlockingIOError(errno.EAGAIN, f"too many processes: {count} are there already, and {event} makes none beyond {most}")
 
     sys.addaudithook(refuse)

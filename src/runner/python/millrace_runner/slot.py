@@ -73,10 +73,13 @@ class Slot:
         self._process = Process()
         self._streams = (sys.stdout, sys.stderr)
 
-    def end_bomb(self) -> NoReturn:
+    def end_bomb(self, event: str, most: int) -> NoReturn:
         """Ends this process: the slot's with a word, one that it forked without."""
         if os.getpid() == self._pid:
-            message = "the step reached its limit of processes, and went on trying to start more"
+            message = (
+                f"the step reached its limit of processes, {most} for {event}, and went on trying to start more; "
+                "start fewer at a time, for `resources` do not raise it"
+            )
             failure: Failure = ("resource_limit", make_detail("BlockingIOError", message))
             self._link.send(messages.FAILED, messages.UNFIT, json.dumps(failure).encode())
         os._exit(1)
@@ -132,7 +135,7 @@ class Slot:
                 None,
             )
         except BaseException as error:
-            return b"", describe_failure(error, program)
+            return b"", describe_failure(error, program, limits.slot_memory_bytes(self._total_bytes))
         finally:
             out.finish()
             err.finish()
