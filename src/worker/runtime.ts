@@ -20,6 +20,7 @@ import type { Metrics } from '../core/telemetry/metrics.ts';
 import { watchPool } from '../core/telemetry/pools.ts';
 import type { Tracing } from '../core/telemetry/tracing.ts';
 import { createTenantNames } from '../core/tenants/names.ts';
+import { createSandboxRules } from '../core/tenants/sandbox-rules.ts';
 import { createWorkflowLoader } from '../core/workflows/loader.ts';
 import { createBroker } from './broker/broker.ts';
 import type { WorkerConfig } from './config.ts';
@@ -175,6 +176,7 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     executors: createExecutors({
       broker,
       readCredential: credentials.read,
+      readSandboxRules: createSandboxRules(db),
       pool: sandboxes.pool,
       containers: sandboxes.containers,
       limits: sandboxes.limits,

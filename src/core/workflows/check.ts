@@ -13,9 +13,9 @@ import type { MaxResources } from '../definition/steps/kind.ts';
 import { readYaml } from '../definition/yaml-source.ts';
 import { AppError, type Problem } from '../errors/app-error.ts';
 import type { JsonObject } from '../json.ts';
+import { getSandboxRules } from '../tenants/sandbox-rules.ts';
 import { verifySchema, type VerifyConfig } from '../triggers/verify/schemas.ts';
 import { createVerifier } from '../triggers/verify/verify.ts';
-import { getSandboxMaxima } from './store.ts';
 
 /** What a deployment is checked against, beside the language itself. */
 export interface CheckDeps extends BuildDeps {
@@ -91,12 +91,12 @@ interface TenantFacts {
 const factsOf = ({ db, maxResources }: CheckDeps, tenantId: string): Promise<TenantFacts> =>
   withTenant(db, tenantId, async (client) => {
     const credentials = await listCredentials(client, tenantId);
-    const own = await getSandboxMaxima(client, tenantId);
+    const own = await getSandboxRules(client, tenantId);
     return {
       credentials: new Map(credentials.map(({ name, type }) => [name, type])),
       maxResources: {
-        cpus: own.cpus ?? maxResources?.cpus ?? Infinity,
-        memoryBytes: own.memoryBytes ?? maxResources?.memoryBytes ?? Infinity,
+        cpus: own.maxCpus ?? maxResources?.cpus ?? Infinity,
+        memoryBytes: own.maxMemoryBytes ?? maxResources?.memoryBytes ?? Infinity,
       },
     };
   });

@@ -294,20 +294,6 @@ export async function markWorkflowDeleted(db: Queryable, workflowId: string): Pr
   await db.query(`update endpoint set active = false where workflow_id = $1`, [workflowId]);
 }
 
-/** What the tenant's sandboxes may have at most; undefined: as the installation says. @param db within a tenant */
-export async function getSandboxMaxima(
-  db: Queryable,
-  tenantId: string,
-): Promise<{ readonly memoryBytes: number | undefined; readonly cpus: number | undefined }> {
-  const row = maybeOne(
-    await db.query<{ memory: number | null; cpus: number | null }>(
-      `select max_sandbox_memory_bytes as memory, max_sandbox_cpus as cpus from tenant where id = $1`,
-      [tenantId],
-    ),
-  );
-  return { memoryBytes: row?.memory ?? undefined, cpus: row?.cpus ?? undefined };
-}
-
 /** Every current version's document of the tenant, with its workflow's name. @param db within a tenant */
 export async function currentDocuments(
   db: Queryable,

@@ -22,6 +22,7 @@ async function clockDuring(run: (request: RunRequest) => Promise<JsonValue>) {
     broker: { grant: () => ({ close: () => undefined }) } as unknown as CodeExecutorDeps['broker'],
     loadProgram: async () => ({ program: fakeProgram(), mapStack: (stack) => stack }),
     readCredential: async () => undefined,
+    readSandboxRules: async () => ({ isSingleUse: false, maxMemoryBytes: undefined, maxCpus: undefined }),
     limits: { memoryBytes: 1, cpus: 1, pids: 1 },
   });
   const step = {

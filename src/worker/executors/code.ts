@@ -7,17 +7,19 @@ import {
 } from '../../core/credentials/secrets.ts';
 import type { Credential } from '../../core/credentials/types.ts';
 import { defaultInput } from '../../core/definition/default-input.ts';
-import type { CompiledCode, CompiledNotebook, CompiledStepOf } from '../../core/definition/types.ts';
+import type { CompiledStepOf } from '../../core/definition/types.ts';
 import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonObject } from '../../core/json.ts';
 import type { FailureDetail, RunFailure, RunPayload } from '../../core/sandbox/protocol.ts';
 import { StepError, retryableError, terminalError } from '../../core/step-error.ts';
 import { traced, type Span } from '../../core/telemetry/tracing.ts';
+import type { ReadSandboxRules } from '../../core/tenants/sandbox-rules.ts';
 import type { Broker, Grant } from '../broker/broker.ts';
 import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
 import type { SandboxLimits } from '../sandbox/driver.ts';
 import type { Program, RunEnd, RunRequest, SandboxPool } from '../sandbox/types.ts';
-import { OUT_OF_MEMORY, runUntilKept } from './lost-sandboxes.ts';
+import { outOfMemory, runUntilKept } from './lost-sandboxes.ts';
+import { sandboxLimits } from './sandbox-limits.ts';
 import type { AttemptContext, Executor } from './types.ts';
 
 /** A step's file, ready to be run. */
@@ -33,6 +35,7 @@ export interface CodeExecutorDeps {
   /** Rejects with a StepError when the version holds no such program. */
   readonly loadProgram: (workflowId: string, version: number, file: string) => Promise<LoadedProgram>;
   readonly readCredential: ReadCredential;
+  readonly readSandboxRules: ReadSandboxRules;
   /** Of a sandbox whose step asks for nothing else. */
   readonly limits: SandboxLimits;
 }
@@ -49,17 +52,21 @@ export function createCodeExecutor(deps: CodeExecutorDeps): Executor<'code'> & E
   ) => {
     const { body } = step;
     const { tenantId, clock } = context;
-    const [{ program, mapStack }, secrets, credentials] = await Promise.all([
+    const [{ program, mapStack }, secrets, credentials, rules] = await Promise.all([
       deps.loadProgram(context.workflowId, context.version, body.file),
       loadCredentials(deps.readCredential, tenantId, body.secrets),
       loadCredentials(deps.readCredential, tenantId, body.credentials),
+      deps.readSandboxRules(tenantId),
     ]);
     const redactor = redactorOf([...secrets.values(), ...credentials.values()]);
     const payload = makePayload(step, scope, context, secretsOf(secrets));
     const refusals = new Map<string, StepError>();
-    const attempt = { deps, step, context, program, payload, credentials, redactor, refusals };
+    const limits = sandboxLimits(body, deps.limits, rules);
+    const isSingleUse = rules.isSingleUse || body.isolation === 'execution';
+    const settings = { deps, step, context, program, limits, isSingleUse };
+    const attempt = { ...settings, payload, credentials, redactor, refusals };
     try {
-      const end = await runUntilKept(step, context, (isSuspect) => runOnce(attempt, isSuspect));
+      const end = await runUntilKept({ step, context, limits }, (isSuspect) => runOnce(attempt, isSuspect));
       if (end.type === 'failed') throw failureOf(attempt, end.failure, end.detail, mapStack);
       return { type: 'done', output: redactor.json(end.output) };
     } finally {
@@ -73,6 +80,8 @@ interface Attempt {
   readonly step: CompiledStepOf<'code'> | CompiledStepOf<'notebook'>;
   readonly context: AttemptContext;
   readonly program: Program;
+  readonly limits: SandboxLimits;
+  readonly isSingleUse: boolean;
   readonly payload: RunPayload;
   readonly credentials: ReadonlyMap<string, Credential>;
   readonly redactor: Redactor;
@@ -81,8 +90,7 @@ interface Attempt {
 }
 
 async function runOnce(attempt: Attempt, isSuspect: boolean): Promise<RunEnd> {
-  const { deps, step, context, program } = attempt;
-  const { body } = step;
+  const { deps, context, program } = attempt;
   context.clock.pause();
   const options = { attributes: { 'sandbox.runtime': program.runtime } };
   const slot = await traced(context.span, 'sandbox.claim', options, async (span) => {
@@ -91,8 +99,8 @@ async function runOnce(attempt: Attempt, isSuspect: boolean): Promise<RunEnd> {
       workflowId: context.workflowId,
       version: context.version,
       runtime: program.runtime,
-      limits: limitsOf(body, deps.limits),
-      singleUse: body.isolation === 'execution',
+      limits: attempt.limits,
+      singleUse: attempt.isSingleUse,
       alone: isSuspect,
       signal: context.signal,
       traceId: span?.traceId,
@@ -129,13 +137,13 @@ function grantFor({ deps, step, context, credentials, redactor }: Attempt, span:
 }
 
 function runRequest(attempt: Attempt, grant: Grant, span: Span | undefined): RunRequest {
-  const { deps, program, payload, step, context, redactor, refusals } = attempt;
+  const { program, limits, payload, step, context, redactor, refusals } = attempt;
   return {
     program,
     payload,
     maxOutputBytes: MAX_OUTPUT_BYTES,
     maxLogBytes: MAX_LOG_BYTES,
-    memoryBytes: limitsOf(step.body, deps.limits).memoryBytes,
+    memoryBytes: limits.memoryBytes,
     isolateProcess: step.body.isolation === 'process',
     signal: context.signal,
     onWaiting: (isWaiting) => (isWaiting ? context.clock.pause() : context.clock.restart()),
@@ -153,12 +161,6 @@ function runRequest(attempt: Attempt, grant: Grant, span: Span | undefined): Run
     },
   };
 }
-
-const limitsOf = (body: CompiledCode | CompiledNotebook, defaults: SandboxLimits): SandboxLimits => ({
-  memoryBytes: body.memoryBytes ?? defaults.memoryBytes,
-  cpus: body.cpus ?? defaults.cpus,
-  pids: defaults.pids,
-});
 
 function makePayload(
   step: CompiledStepOf<'code'> | CompiledStepOf<'notebook'>,
@@ -182,7 +184,7 @@ function makePayload(
 
 /** What a run's failure means for its step. The log gets the stack, in the author's own lines. */
 function failureOf(
-  { context, redactor, refusals }: Attempt,
+  { context, limits, redactor, refusals }: Attempt,
   failure: RunFailure,
   detail: FailureDetail,
   mapStack: (stack: string) => string,
@@ -197,7 +199,7 @@ function failureOf(
         codeError(detail, redactor.text(detail.name), message, stack)
       );
     case 'out_of_memory':
-      return retryableError('out_of_memory', OUT_OF_MEMORY);
+      return outOfMemory(limits, message);
     case 'resource_limit':
       return retryableError('resource_limit', message);
     case 'cancelled':

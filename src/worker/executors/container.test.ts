@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { CompiledStepOf, Value } from '../../core/definition/types.ts';
 import type { JsonValue } from '../../core/json.ts';
+import type { SandboxRules } from '../../core/tenants/sandbox-rules.ts';
 import type { ImageFacts, ImageProcess, ImageRequest, SandboxExit } from '../sandbox/driver.ts';
 import { createContainerExecutor } from './container.ts';
 import type { AttemptContext } from './types.ts';
@@ -15,6 +16,7 @@ const IMAGE: ImageFacts = {
   userId: 65_532,
   groupId: 65_532,
 };
+const NO_RULES: SandboxRules = { isSingleUse: false, maxMemoryBytes: undefined, maxCpus: undefined };
 const claimed: ImageRequest[] = [];
 const started: { readonly process: ImageProcess; readonly input: string }[] = [];
 let released = 0;
@@ -36,6 +38,7 @@ function run(
   ends: readonly SandboxExit[],
   body: Readonly<Record<string, unknown>> = { command: constant(['tool']) },
   { stdout = '', stderr = '' }: Written = {},
+  rules: SandboxRules = NO_RULES,
 ) {
   const execute = createContainerExecutor({
     containers: {
@@ -58,6 +61,7 @@ function run(
       },
     },
     readCredential: async () => undefined,
+    readSandboxRules: async () => rules,
     limits: { memoryBytes: 268_435_456, cpus: 1, pids: 256 },
   });
   const step = {
@@ -101,6 +105,17 @@ test('what the step leaves open is the image’s', async () => {
   });
 });
 
+test('a container has no more than its tenant may have', async () => {
+  await run([ended(0)], undefined, undefined, { ...NO_RULES, maxMemoryBytes: 134_217_728 });
+  expect(claimed).toMatchObject([{ limits: { memoryBytes: 134_217_728, cpus: 1, pids: 256 } }]);
+  const asks = { command: constant(['tool']), cpus: 2 };
+  await expect(run([ended(0)], asks, undefined, { ...NO_RULES, maxCpus: 1 })).rejects.toMatchObject({
+    code: 'resource_limit',
+    retryable: false,
+  });
+  expect(claimed).toHaveLength(1);
+});
+
 describe('a container that', () => {
   test.each<[string, SandboxExit, object]>([
     [
@@ -126,7 +141,11 @@ describe('a container that', () => {
         message: expect.stringMatching(/`tool`: error finding executable/),
       },
     ],
-    ['has used up its memory', { reason: 'out_of_memory', detail: '' }, { code: 'out_of_memory' }],
+    [
+      'has used up its memory',
+      { reason: 'out_of_memory', detail: '' },
+      { code: 'out_of_memory', message: expect.stringMatching(/has 256Mi; use less, or raise `resources/) },
+    ],
   ])('%s', async (_, exit, error) => {
     await expect(run([exit], undefined, { stderr: 'why\n' })).rejects.toMatchObject(error);
     expect(released).toBe(1);

@@ -17,6 +17,7 @@ import type { Scope } from '../../core/expressions/types.ts';
 import type { JsonValue } from '../../core/json.ts';
 import { retryableError, terminalError } from '../../core/step-error.ts';
 import { traced } from '../../core/telemetry/tracing.ts';
+import type { ReadSandboxRules } from '../../core/tenants/sandbox-rules.ts';
 import { MAX_OUTPUT_BYTES } from '../engine/limits.ts';
 import type { Containers } from '../sandbox/containers.ts';
 import type {
@@ -31,11 +32,13 @@ import { SandboxLostError } from '../sandbox/types.ts';
 import { createLineLog, type LineLog } from './container-log.ts';
 import { parseContainerOutput } from './container-output.ts';
 import { runUntilKept } from './lost-sandboxes.ts';
+import { sandboxLimits } from './sandbox-limits.ts';
 import type { AttemptContext, Executor } from './types.ts';
 
 export interface ContainerExecutorDeps {
   readonly containers: Containers;
   readonly readCredential: ReadCredential;
+  readonly readSandboxRules: ReadSandboxRules;
   /** Of a container whose step asks for nothing else. */
   readonly limits: SandboxLimits;
 }
@@ -59,18 +62,23 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 export function createContainerExecutor(deps: ContainerExecutorDeps): Executor<'container'> {
   const redactorOf = createRedactors();
   return async (step, scope, context) => {
-    const secrets = await loadCredentials(deps.readCredential, context.tenantId, step.body.secrets);
+    const [secrets, rules] = await Promise.all([
+      loadCredentials(deps.readCredential, context.tenantId, step.body.secrets),
+      deps.readSandboxRules(context.tenantId),
+    ]);
+    const limits = sandboxLimits(step.body, deps.limits, rules);
     const attempt: Attempt = {
       deps,
       step,
       context,
+      limits,
       rendered: renderContainer(step.body, scope),
       secrets: secretsOf(secrets),
       input: inputOf(step, scope, context),
       redactor: redactorOf([...secrets.values()]),
     };
     try {
-      const output = await runUntilKept(step, context, () => runOnce(attempt));
+      const output = await runUntilKept({ step, context, limits }, () => runOnce(attempt));
       return { type: 'done', output: attempt.redactor.json(output) };
     } finally {
       context.clock.pause();
@@ -82,6 +90,7 @@ interface Attempt {
   readonly deps: ContainerExecutorDeps;
   readonly step: CompiledStepOf<'container'>;
   readonly context: AttemptContext;
+  readonly limits: SandboxLimits;
   readonly rendered: RenderedContainer;
   readonly secrets: Readonly<Record<string, string>>;
   readonly input: string;
@@ -97,11 +106,7 @@ async function runOnce(attempt: Attempt): Promise<JsonValue> {
       step: context.idempotencyKey,
       image: step.body.image,
       namesCommand: attempt.rendered.command !== undefined,
-      limits: {
-        memoryBytes: step.body.memoryBytes ?? deps.limits.memoryBytes,
-        cpus: step.body.cpus ?? deps.limits.cpus,
-        pids: deps.limits.pids,
-      },
+      limits: attempt.limits,
       timeoutMs: context.timeoutMs,
       signal: context.signal,
     }),

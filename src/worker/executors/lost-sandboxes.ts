@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatMemory } from '../../core/definition/quantities.ts';
 import type { CompiledStep } from '../../core/definition/types.ts';
 import { retryableError, type StepError } from '../../core/step-error.ts';
+import type { SandboxLimits } from '../sandbox/driver.ts';
 import { SandboxLostError } from '../sandbox/types.ts';
 import type { AttemptContext } from './types.ts';
 
@@ -8,6 +10,13 @@ import type { AttemptContext } from './types.ts';
 const LOST_RETRY_DELAYS_MS = [1000, 2000, 4000] as const;
 /** An attempt that was alone in this many sandboxes when they ended is what ended them. */
 const MAX_LOST_ALONE = 2;
+
+/** Whose sandbox it is, and what it may use. */
+export interface Sandboxed {
+  readonly step: Pick<CompiledStep, 'atMostOnce'>;
+  readonly context: Pick<AttemptContext, 'log' | 'signal'>;
+  readonly limits: SandboxLimits;
+}
 
 /**
  * Runs a step in sandbox after sandbox until one lives long enough to tell how it ended.
@@ -17,8 +26,7 @@ const MAX_LOST_ALONE = 2;
  * @throws StepError `sandbox_lost`, or what the step did to its sandbox; what `runOnce` throws
  */
 export async function runUntilKept<T>(
-  step: Pick<CompiledStep, 'atMostOnce'>,
-  context: Pick<AttemptContext, 'log' | 'signal'>,
+  { step, context, limits }: Sandboxed,
   runOnce: (isSuspect: boolean) => Promise<T>,
 ): Promise<T> {
   let lostAlone = 0;
@@ -29,7 +37,7 @@ export async function runUntilKept<T>(
       if (!(raw instanceof SandboxLostError)) throw raw;
       if (raw.wasAlone) lostAlone++;
       const pauseMs = LOST_RETRY_DELAYS_MS[losses];
-      const blamed = blame(raw, lostAlone);
+      const blamed = blame(raw, lostAlone, limits);
       if (blamed !== undefined) throw blamed;
       if (step.atMostOnce || pauseMs === undefined) throw lostError(raw, losses);
       context.log('warn', `The sandbox was lost (${raw.exit.reason}); the step runs again in ${pauseMs} ms`);
@@ -39,13 +47,14 @@ export async function runUntilKept<T>(
 }
 
 /** The evidence that this attempt, and nothing else, ended its sandbox. */
-function blame(lost: SandboxLostError, lostAlone: number): StepError | undefined {
+function blame(lost: SandboxLostError, lostAlone: number, limits: SandboxLimits): StepError | undefined {
   if (!lost.wasAlone) return undefined;
-  if (lost.exit.reason === 'out_of_memory') return retryableError('out_of_memory', OUT_OF_MEMORY);
+  if (lost.exit.reason === 'out_of_memory') return outOfMemory(limits, 'all of its sandbox was used up');
   if (lost.exit.reason === 'process_limit') {
     return retryableError(
       'resource_limit',
-      'The code started more processes or threads than a sandbox may have',
+      `The code started more processes or threads than the ${limits.pids} that any sandbox may have, with those of ` +
+        'the sandbox itself; start fewer at a time, for `resources` do not raise this limit',
     );
   }
   if (lostAlone < MAX_LOST_ALONE) return undefined;
@@ -55,8 +64,13 @@ function blame(lost: SandboxLostError, lostAlone: number): StepError | undefined
   );
 }
 
-export const OUT_OF_MEMORY =
-  'The code needed more memory than its sandbox has; use less, or raise `resources: { memory: … }` of the step';
+/** @param how which part of the memory was used up, as far as it is known */
+export const outOfMemory = ({ memoryBytes }: SandboxLimits, how: string): StepError =>
+  retryableError(
+    'out_of_memory',
+    `The code needed more memory than it may have: ${how}. Its sandbox has ${formatMemory(memoryBytes)}; use less, or ` +
+      'raise `resources: { memory: … }` of the step',
+  );
 
 const lostError = (lost: SandboxLostError, retries: number): StepError =>
   retryableError(

@@ -283,13 +283,13 @@ describe('what goes wrong ends its step alone', () => {
     {
       what: 'too much memory',
       code: 'out_of_memory',
-      says: /resources/,
+      says: /sandbox has 256Mi; use less, or raise `resources: \{ memory/,
       line: 'x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done',
     },
     {
       what: 'more processes than it may have',
       code: 'resource_limit',
-      says: /processes/,
+      says: /than the 256 that any sandbox may have.*; start fewer at a time/,
       line: 'i=0; while [ $i -lt 1000 ]; do sleep 30 & i=$((i+1)); done; wait',
     },
     {

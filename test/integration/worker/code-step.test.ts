@@ -214,7 +214,7 @@ const BAD: Readonly<Record<'javascript' | 'python', readonly BadInput[]>> = {
     {
       what: 'too much memory',
       code: 'out_of_memory',
-      says: /resources/,
+      says: /Its sandbox has 256Mi; use less, or raise `resources: \{ memory/,
       source: js('const all = []; while (true) all.push(new Array(100_000).fill(all.length));'),
     },
     {
@@ -273,13 +273,13 @@ const BAD: Readonly<Record<'javascript' | 'python', readonly BadInput[]>> = {
     {
       what: 'too much memory',
       code: 'out_of_memory',
-      says: /resources/,
+      says: /Its sandbox has 256Mi; use less, or raise `resources: \{ memory/,
       source: py('all = []', 'while True: all.append(bytearray(1000000))'),
     },
     {
       what: 'too many processes',
       code: 'resource_limit',
-      says: /process/,
+      says: /limit of 80 threads and processes: .*; start fewer at a time/,
       source: py('import os, time', 'while True:', '    if os.fork() == 0: time.sleep(60)'),
     },
     {
