@@ -35,6 +35,21 @@ async function fakeRunsc(directory: string, name: string, script: string): Promi
   return file;
 }
 
+/** In place of `runsc run`: the program in the container's files and cgroup, but on the kernel of this machine. */
+const IMPOSTOR = `
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+const folder = process.argv[process.argv.indexOf('--bundle') + 1];
+const { process: program, root, linux } = JSON.parse(readFileSync(folder + '/config.json', 'utf8'));
+for (const hierarchy of ['.', ...readdirSync('/sys/fs/cgroup')]) {
+  try {
+    writeFileSync('/sys/fs/cgroup/' + hierarchy + linux.cgroupsPath + '/cgroup.procs', String(process.pid));
+  } catch {}
+}
+const env = Object.fromEntries(program.env.map((entry) => entry.split('=')));
+process.exit(spawnSync('/usr/sbin/chroot', [root.path, ...program.args], { env, stdio: 'inherit' }).status);
+`;
+
 const refusalOf = async (options: DriverOptions): Promise<{ reason: string; remedy: string }> => {
   const driver = await openSandboxDriver(options);
   if (driver.description !== undefined) {
@@ -143,6 +158,30 @@ describe.runIf(canIsolate)('finding runsc', () => {
       }),
     );
     expect(refusal.reason).toContain(`${broken} failed the self-test: exit code 1; no systrap here`);
+    expect(await readdir(state)).toEqual([]);
+  });
+
+  it('refuses one that runs programs on the kernel of this machine instead of gVisor’s, and says what to do', async () => {
+    const directory = await makeTempDirectory();
+    const program = join(directory, 'impostor.mjs');
+    await writeFile(program, IMPOSTOR);
+    const impostor = await fakeRunsc(
+      directory,
+      'runsc',
+      `case $1 in --version) echo "runsc version release-20260101.0";; flags) ;; *) exec ${process.execPath} ${program} "$@";; esac`,
+    );
+    const state = join(directory, 'state');
+    const refusal = await refusalOf(
+      standInOptions(state, {
+        runscPath: impostor,
+        cacheDirectory: join(directory, 'cache'),
+        path: '/usr/bin:/bin',
+      }),
+    );
+    expect(refusal.reason).toContain(
+      `${impostor} failed the self-test: it does not run containers on gVisor's kernel`,
+    );
+    expect(refusal.remedy).toContain('scripts/install-gvisor');
     expect(await readdir(state)).toEqual([]);
   });
 

@@ -2,7 +2,7 @@ import { accessSync, constants } from 'node:fs';
 import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { coerceError } from '../../../core/errors/app-error.ts';
-import { runnerCommand } from '../rootfs/layout.ts';
+import { DENO_INSIDE, runnerCommand } from '../rootfs/layout.ts';
 import {
   makeParentCgroup,
   memoryEventsFileOf,
@@ -104,14 +104,12 @@ export class Launcher {
       await makeParentCgroup(tree, state.cgroup).catch((raw: unknown) => {
         throw new Refusal(`no cgroup can be made (${coerceError(raw).message})`, CGROUP_REMEDY);
       });
-      const command = runnerCommand(settings.manifest, 'javascript');
       const choice =
         settings.known ??
         (await chooseRunsc(settings.candidates, {
           deps: parts,
           imagesDirectory: settings.imagesDirectory,
-          // Deno alone, without a program: the runner waits for frames.
-          command: [command[0] ?? '', '--version'],
+          deno: DENO_INSIDE,
           openChannel: () => openChannel(pairs),
           onRefused: (file, reason) =>
             this.#send({
@@ -120,6 +118,8 @@ export class Launcher {
               message: 'runsc was refused',
               fields: { file, reason },
             }),
+        }).catch((raw: unknown) => {
+          throw new Refusal(coerceError(raw).message, RUNSC_REMEDY);
         }));
       const shares = createFairShares(tree);
       this.#opened = { ...parts, runsc: choice, settings, pairs, shares };
@@ -243,6 +243,9 @@ export class Refusal extends Error {
 
 const CGROUP_REMEDY =
   'let the worker write to /sys/fs/cgroup with the controllers memory, pids and cpu (as root on the machine; in a container, run it privileged)';
+
+const RUNSC_REMEDY =
+  'mend what the reason names, or run `scripts/install-gvisor` as root for a release of gVisor and take MILLRACE_RUNSC away';
 
 const asRefusal = (raw: unknown): { readonly reason: string; readonly remedy: string } => {
   const error = coerceError(raw);
