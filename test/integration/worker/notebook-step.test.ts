@@ -61,17 +61,18 @@ describe('a notebook step', () => {
   test('gives the value of its last expression, computed cell by cell in gVisor', async () => {
     const { execution, lines } = await run(
       [
-        'import platform, helper\nregions = input["body"]["sales"]\nprint("regions:", len(regions))',
+        'import ctypes, helper\nregions = input["body"]["sales"]\nprint("regions:", len(regions))',
         'total = helper.add(regions.values())',
-        '{"total": total, "kernel": platform.release()}',
+        // klogctl(3): SYSLOG_ACTION_READ_ALL, what dmesg prints.
+        'log = ctypes.create_string_buffer(8192)\nctypes.CDLL(None).klogctl(3, log, 8192)',
+        '{"total": total, "kernel": log.value.decode()}',
       ],
       { sales: { north: 40, south: 2 } },
       { 'analysis/helper.py': 'def add(numbers):\n    return sum(numbers)\n' },
     );
-    // gVisor's kernel says 4.x or later by its own account, whatever this machine's is.
     expect(execution).toMatchObject({
       state: 'succeeded',
-      output: { total: 42, kernel: expect.any(String) },
+      output: { total: 42, kernel: expect.stringContaining('Starting gVisor') },
     });
     expect(lines).toContain('regions: 2');
   });
