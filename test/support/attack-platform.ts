@@ -12,6 +12,7 @@ import { plantCanaries, type Canaries } from './canaries.ts';
 import { parseJsonLines } from './json-lines.ts';
 import { createApiClient, startPlatform, type ApiClient, type Reply, type TestPlatform } from './platform.ts';
 import { startQuietListener, type QuietListener } from './quiet-listener.ts';
+import { recordSpans, shown, type RecordedSpans } from './recorded-spans.ts';
 import { removeDirectory } from './remove-directory.ts';
 import { launchersOf, sandboxRemains } from './sandbox-remains.ts';
 import { startSink, type Sink, type SinkAnswer, type SinkEntry } from './sink.ts';
@@ -95,6 +96,8 @@ export async function startAttackPlatform(options: AttackPlatformOptions): Promi
   const sink: Sink = await startSink((entry) => answerOf(entry, listener.port));
   const logFile = join(directory, 'process.log');
   const logDescriptor = openSync(logFile, 'a');
+  const logger = createLogger({ level: 'debug', name: 'attacked', destination: logDescriptor });
+  const spans = await recordSpans((message) => logger.warn({ problem: message }, 'spans were lost'));
   const platform = await startPlatform(
     role.url,
     {
@@ -111,7 +114,8 @@ export async function startAttackPlatform(options: AttackPlatformOptions): Promi
       ...options.env,
     },
     {
-      logger: createLogger({ level: 'debug', name: 'attacked', destination: logDescriptor }),
+      logger,
+      tracing: spans.tracing,
       ...(options.workers === undefined ? {} : { workers: options.workers }),
     },
   );
@@ -121,7 +125,7 @@ export async function startAttackPlatform(options: AttackPlatformOptions): Promi
   const around = surroundingsOf(canaries, listener, sink, options);
   const makeTenant = createTenantMaker(admin, platform, canaries, sink, evidence);
   await makeVictim(makeTenant, canaries);
-  const parts = { platform, canaries, listener, sink, admin, evidence, logFile };
+  const parts = { platform, canaries, listener, sink, admin, evidence, logFile, spans };
   return {
     platform,
     around,
@@ -143,6 +147,7 @@ export async function startAttackPlatform(options: AttackPlatformOptions): Promi
     findCanaries: () => findCanaries(parts),
     async stop() {
       await platform.stop();
+      await spans.tracing.stop();
       const remains = await sandboxRemains(stateDirectory, [
         ...new Set([...launchers, ...(await launchersOf(stateDirectory))]),
       ]);
@@ -321,8 +326,9 @@ async function findCanaries(parts: {
   readonly admin: pg.Client;
   readonly evidence: readonly Evidence[];
   readonly logFile: string;
+  readonly spans: RecordedSpans;
 }): Promise<readonly string[]> {
-  const { platform, canaries, listener, sink, admin, evidence, logFile } = parts;
+  const { platform, canaries, listener, sink, admin, evidence, logFile, spans } = parts;
   const requests = sink.entries.map(({ method, path, headers, body }) => {
     // Its own token is what the service is to get, in this header alone.
     const isToken = headers.authorization === `Bearer ${canaries.token}`;
@@ -333,16 +339,24 @@ async function findCanaries(parts: {
       body,
     });
   });
+  const recorded = await spans.allUntilNow();
   const places: readonly Evidence[] = [
     ...evidence,
     ...requests.map((text) => ({ where: 'a request to the service', text })),
+    ...recorded.map((span) => ({ where: `the span ${span.name}`, text: JSON.stringify(shown(span)) })),
     { where: 'what the listener heard', text: listener.heard.join('\n') },
     { where: 'the log of the processes', text: await readFile(logFile, 'utf8') },
     { where: '/metrics', text: await metricsOf(platform) },
     ...(await dump(admin)),
   ];
   // A search that sees nothing finds nothing.
-  for (const kind of ['the answer to', 'the log of the processes', '/metrics', 'the table']) {
+  for (const kind of [
+    'the answer to',
+    'the log of the processes',
+    '/metrics',
+    'the table',
+    'the span step.code',
+  ]) {
     if (!places.some(({ where, text }) => where.startsWith(kind) && text !== '')) {
       throw new Error(`there is nothing of ${kind} to search`);
     }
