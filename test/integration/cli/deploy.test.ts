@@ -1,13 +1,16 @@
 import { execFile } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { explain } from '../../../src/cli/problems.ts';
 import { createProgram } from '../../../src/cli/program.ts';
+import { BUNDLE_LIMITS } from '../../../src/core/bundle/limits.ts';
 import { createProgramLoader, type StoredProgram } from '../../../src/core/workflows/program-loader.ts';
 import { PROJECT_ROOT } from '../../support/processes.ts';
 import { makeTempDirectory } from '../../support/temp-directory.ts';
+import { makeZip } from '../../support/zip.ts';
 import { startTestApi, type TestApi } from '../api/harness.ts';
 
 const run = promisify(execFile);
@@ -273,6 +276,27 @@ describe('steps of Python', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/requirements\.txt.* pip: .*HASHES.* — find out why/s);
   });
+
+  it('are refused with more than 50 MiB of wheels', async () => {
+    const wheel = makeZip([
+      { path: 'large/data.bin', content: randomBytes(BUNDLE_LIMITS.wheelBytes) },
+      { path: 'large-1.dist-info/METADATA', content: 'Metadata-Version: 2.1\nName: large\nVersion: 1\n' },
+      { path: 'large-1.dist-info/WHEEL', content: 'Wheel-Version: 1.0\nTag: py3-none-any\n' },
+      { path: 'large-1.dist-info/RECORD', content: '' },
+    ]);
+    const packages = join(folder, 'packages');
+    await mkdir(packages);
+    await writeFile(join(packages, 'large-1-py3-none-any.whl'), wheel);
+    const hash = createHash('sha256').update(wheel).digest('hex');
+    await write({
+      'workflow.yaml': workflow('large', 'a.py'),
+      'a.py': 'def run(ctx, input):\n    return 1\n',
+      'requirements.txt': `--no-index\n--find-links ${packages}\nlarge==1 --hash=sha256:${hash}\n`,
+    });
+    const { code, stderr } = await cli('validate', folder);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/requirements\.txt.* the wheels have 50 MiB; at most 50 MiB .* — require less/);
+  }, 60_000);
 });
 
 describe('the examples', () => {
