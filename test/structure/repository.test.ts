@@ -106,20 +106,34 @@ describe('the repository', () => {
     },
   );
 
+  it('ends early in CI where the tests of isolation would be left out', async () => {
+    const bin = await makeTempDirectory();
+    await writeFile(join(bin, 'id'), '#!/bin/sh\necho 1000\n', { mode: 0o755 });
+    const failure = await run(join(PROJECT_ROOT, 'scripts/setup-test-machine'), {
+      env: { PATH: `${bin}:${process.env['PATH']}`, MILLRACE_TEST_ISOLATION: 'required' },
+    }).catch((raw: unknown) => raw);
+    expect(failure).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/need root on Linux.*run this as root\n$/),
+    });
+  });
+
   it('runs in CI what a newcomer runs, and nothing else', async () => {
     const commands = (await read('.ci/run'))
       .split('\n')
       .filter((line) => line !== '' && !line.startsWith('#'));
-    expect(commands.slice(0, 4)).toEqual([
+    expect(commands.slice(0, 5)).toEqual([
       'set -euo pipefail',
       'cd "$(dirname "$0")/.."',
+      // It fails where tests of isolation would be left out.
+      'export MILLRACE_TEST_ISOLATION=required',
       'npm ci',
       'npm test',
     ]);
     // Then the same on a cluster, where there is one to be had; where not, it is said.
-    expect(commands.slice(4).filter((line) => line.includes('npm '))).toEqual([
+    expect(commands.slice(5).filter((line) => line.includes('npm '))).toEqual([
       '  npm run test:cluster -- --short',
     ]);
-    expect(commands.slice(4).join('\n')).toContain('did NOT run');
+    expect(commands.slice(5).join('\n')).toContain('did NOT run');
   });
 });
