@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JsonValue } from '../../src/core/json.ts';
 import type { AttackerTenant } from '../support/attack-platform.ts';
-import { checkAllDenied, endingOf, type Seen } from './attacks/attack.ts';
-import { LEFTOVER_ATTACKS, LEFTOVER_INPUT, TENANT_ATTACKS, type TwoPartAttack } from './attacks/leftovers.ts';
+import { checkAllDenied, endingOf, outputObject, toText, type Seen } from './attacks/attack.ts';
+import { LEFTOVER_ATTACKS, TENANT_ATTACKS, type TwoPartAttack } from './attacks/leftovers.ts';
 import { PROCESS_ATTACKS } from './attacks/processes.ts';
 import { startSecurityPlatform, testAftermath, testAttacks, type SecurityPlatform } from './harness.ts';
 
@@ -18,8 +18,30 @@ const titleOf = ({ row, language, name }: TwoPartAttack): string => `${row} ${la
 async function deploy(attack: TwoPartAttack, tenant: AttackerTenant, name?: string) {
   const deployed = await security.deploy(tenant, attack, name);
   return async (input: Readonly<Record<string, JsonValue>>): Promise<Seen> =>
-    security.end(tenant, await security.start(deployed, { ...LEFTOVER_INPUT, ...input }));
+    security.end(tenant, await security.start(deployed, input));
 }
+
+/** What looks finds what was left where nothing comes between: a door that is misspelt would be closed to all. */
+function checkFound(closed: readonly string[], seen: Seen): void {
+  expect(endingOf(seen)).toBe('succeeded');
+  const doors = Object.entries(outputObject(seen.output));
+  const shut = doors.filter(([, answer]) => !toText(answer).startsWith('got')).map(([name]) => name);
+  expect(shut.filter((name) => !closed.includes(name))).toEqual([]);
+  expect(doors.length).toBeGreaterThan(shut.length);
+}
+
+test.concurrent.each(
+  [...LEFTOVER_ATTACKS, ...TENANT_ATTACKS].flatMap((attack) =>
+    attack.closed === undefined ? [] : [[titleOf(attack), attack, attack.closed] as const],
+  ),
+)(
+  '%s: who looks finds it within one execution',
+  async (_, attack, closed) => {
+    const run = await deploy(attack, security.tenant);
+    checkFound(closed, await run({ mode: 'both', marker: 'left-by-tenant-a' }));
+  },
+  120_000,
+);
 
 /** Every slot of every sandbox that the workflow may have had is looked into. */
 async function lookEverywhere(run: (input: { readonly mode: string }) => Promise<Seen>): Promise<void> {

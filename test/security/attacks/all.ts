@@ -2,7 +2,7 @@ import type { Attack } from './attack.ts';
 import { BROKER_ATTACKS } from './broker.ts';
 import { EXHAUSTION_ATTACKS } from './exhaustion.ts';
 import { HOST_ATTACKS } from './host.ts';
-import { LEFTOVER_ATTACKS, LEFTOVER_INPUT } from './leftovers.ts';
+import { LEFTOVER_ATTACKS } from './leftovers.ts';
 import { FETCH_ATTACKS, NETWORK_ATTACKS } from './network.ts';
 import { FLOOD_ATTACKS, RESULT_ATTACKS } from './output.ts';
 import { PROCESS_ATTACKS } from './processes.ts';
@@ -23,7 +23,7 @@ export const ATTACKS: readonly Attack[] = [
   ...PROCESS_ATTACKS,
   ...LEFTOVER_ATTACKS.map((attack) => ({
     ...attack,
-    input: () => ({ mode: 'leave', marker: 'left-by-somebody', ...LEFTOVER_INPUT }),
+    input: () => ({ mode: 'leave', marker: 'left-by-somebody' }),
   })),
 ];
 

@@ -60,6 +60,9 @@ export interface LogLine {
 export const endingOf = ({ state, error }: Seen): string =>
   state === 'succeeded' ? state : (error?.code ?? state);
 
+/** How a step fails that has a mistake in it: such an attack was not tried. */
+const OWN_MISTAKE = /^(NameError|UnboundLocalError|SyntaxError|IndentationError|ReferenceError)\b/;
+
 /** @throws AssertionError when the attack did not end as it has to */
 export function checkAttack(attack: Attack, seen: Seen): void {
   const ending = endingOf(seen);
@@ -67,6 +70,7 @@ export function checkAttack(attack: Attack, seen: Seen): void {
     (attack.ends as readonly string[]).includes(ending),
     `ended as ${ending} (${seen.error?.message ?? JSON.stringify(seen.output)?.slice(0, 500)}), not as ${attack.ends.join(' or ')}`,
   );
+  assert.doesNotMatch(seen.error?.message ?? '', OWN_MISTAKE, 'the attack itself is wrong');
   attack.check?.(seen);
   if (attack.withinMs !== undefined) {
     assert.ok(
@@ -78,15 +82,24 @@ export function checkAttack(attack: Attack, seen: Seen): void {
 
 export const titleOf = ({ row, language, name }: Attack): string => `${row} ${language}: ${name}`;
 
-/** Output of attacks that try many doors: by door, `denied: …` or `got: …`. */
+/**
+ * Output of attacks that try many doors: by door, `denied: …`, `got: …`, or `broken: …` where it was not tried for a mistake of
+ * the attack's own, such as a name that it misspells.
+ */
 export function checkAllDenied({ output, error }: Pick<Seen, 'output' | 'error'>): void {
   assert.equal(error?.message, undefined);
-  const doors = outputObject(output);
-  assert.ok(Object.keys(doors).length > 0, 'no door was tried');
-  const open = Object.entries(doors).filter(
-    ([, answer]) => typeof answer !== 'string' || !answer.startsWith('denied'),
+  const doors = Object.entries(outputObject(output));
+  assert.ok(doors.length > 0, 'no door was tried');
+  assert.deepEqual(
+    doors.filter(([, answer]) => toText(answer).startsWith('broken')),
+    [],
+    'doors were not tried, for the attack is wrong',
   );
-  assert.deepEqual(open, [], 'doors stood open');
+  assert.deepEqual(
+    doors.filter(([, answer]) => !toText(answer).startsWith('denied')),
+    [],
+    'doors stood open',
+  );
 }
 
 /** A part of an output, as text. */
@@ -102,11 +115,22 @@ export function outputObject(output: JsonValue): JsonObject {
 }
 
 /**
+ * `denialOf(error)`: what is noted of a door that did not open. Of another realm's errors only the name is known; a
+ * DOMException may be a SyntaxError as well, and is a refusal.
+ */
+export const JAVASCRIPT_DENIAL = String.raw`
+const denialOf = (error) => {
+  const isMistake = ['ReferenceError', 'SyntaxError'].includes(error?.name) && Object.prototype.toString.call(error) === '[object Error]';
+  return (isMistake ? 'broken: ' : 'denied: ') + String(error?.name) + ': ' + String(error?.message).slice(0, 300);
+};
+`;
+
+/**
  * Starts every JavaScript attack. `door(name, work)` notes in `doors` whether `work` gave something; `realms()` finds
  * every other global object that can be reached, by way of constructors, errors and call sites: the way out of the vm
  * context. Inside the sandbox that may work (SECURITY S04); it must be of no use.
  */
-const JAVASCRIPT_PRELUDE = String.raw`
+const JAVASCRIPT_PRELUDE = String.raw`${JAVASCRIPT_DENIAL}
 const doors = {};
 const show = (value) => {
   try { return (typeof value === 'string' ? value : JSON.stringify(value) ?? String(value)).slice(0, 500); }
@@ -118,7 +142,7 @@ async function door(name, work, waitMs = 1500) {
     const value = await Promise.race([(async () => work())(), late]);
     doors[name] = value === undefined || value === null ? 'denied: nothing came' : 'got: ' + show(value);
   } catch (error) {
-    doors[name] = 'denied: ' + show(error && error.name) + ': ' + show(error && error.message);
+    doors[name] = denialOf(error);
   }
 }
 const realms = (ctx) => {
@@ -194,6 +218,8 @@ def door(name, work):
     try:
         value = work()
         doors[name] = "denied: nothing came" if value is None else "got: " + (value if isinstance(value, str) else repr(value))[:500]
+    except (NameError, SyntaxError, ImportError, AttributeError, TypeError) as error:
+        doors[name] = ("broken: " + type(error).__name__ + ": " + str(error))[:300]
     except BaseException as error:
         doors[name] = ("denied: " + type(error).__name__ + ": " + str(error))[:300]
 try:

@@ -8,33 +8,37 @@ import {
   toText,
   type Attack,
   type Seen,
+  type Surroundings,
 } from './attack.ts';
 
 /** Names of the attackers' own tenant: `service` is listed by their steps, `unlisted` is not; the other is not theirs. */
 const keys: Attack['keys'] = () => ({ credentials: ['service'], timeout: '60s' });
 
+/** What the broker refuses to a step that lists `service` alone. */
+export const forbiddenTargets = (around: Surroundings): readonly string[] => [
+  'unlisted:/path',
+  'foreign-secret:/path',
+  'Service:/path',
+  'service :/path',
+  `service:@127.0.0.1:${around.listenerPort}/`,
+  `service:.127.0.0.1:${around.listenerPort}/`,
+  `service::${around.listenerPort}/`,
+  `service:${around.listenerPort}/`,
+  `service:http://127.0.0.1:${around.listenerPort}/`,
+  'service:/redirect-to-listener',
+  'service:/redirect-to-metadata',
+  'service:/redirect-to-file',
+  'service:/redirect-forever',
+  `http://127.0.0.1:${around.listenerPort}/`,
+  '__proto__:/path',
+  'constructor:/path',
+  'toString:/path',
+  '../service:/path',
+  'service%3A/path',
+];
+
 const input: Attack['input'] = (around) => ({
-  targets: [
-    'unlisted:/path',
-    'foreign-secret:/path',
-    'Service:/path',
-    'service :/path',
-    `service:@127.0.0.1:${around.listenerPort}/`,
-    `service:.127.0.0.1:${around.listenerPort}/`,
-    `service::${around.listenerPort}/`,
-    `service:${around.listenerPort}/`,
-    `service:http://127.0.0.1:${around.listenerPort}/`,
-    'service:/redirect-to-listener',
-    'service:/redirect-to-metadata',
-    'service:/redirect-to-file',
-    'service:/redirect-forever',
-    `http://127.0.0.1:${around.listenerPort}/`,
-    '__proto__:/path',
-    'constructor:/path',
-    'toString:/path',
-    '../service:/path',
-    'service%3A/path',
-  ],
+  targets: forbiddenTargets(around),
   /** Below the service's origin, however odd; they may be answered by the service, and by nobody else. */
   own: [
     'service:/ok',
@@ -113,7 +117,10 @@ return {"doors": doors, "own": own, "secrets": [secret(name) for name in ("forei
   },
 ];
 
-/** Goes on calling `input.url` when its step has ended; whatever comes there came too late. */
+/**
+ * Goes on calling `input.url` when its step has ended; whatever comes there came too late. With `{mode: "stay"}` the step
+ * itself goes on for a while, so that its calls do come.
+ */
 export interface LateCaller extends Pick<Attack, 'language' | 'name' | 'source'> {
   readonly ends: Attack['ends'];
 }
@@ -130,7 +137,7 @@ setTimeout(again, 100);
 setInterval(call, 50);
 Promise.resolve().then(() => new Promise((resolve) => setTimeout(resolve, 150))).then(call);
 globalThis.keptFetch = ctx.fetch;
-await outside(ctx, 'globalThis.keptContext = given; setInterval(() => { try { given.fetch("' + input.url + '"); } catch {} }, 50);', ctx).catch(() => {});
+if (input.mode === 'stay') await new Promise((resolve) => setTimeout(resolve, 800));
 return 'left';
 `),
     ends: ['succeeded', 'code_error'],
@@ -153,6 +160,7 @@ if os.fork() == 0:
     try: os.setsid()
     except OSError: pass
     again()
+if input["mode"] == "stay": time.sleep(0.8)
 return "left"
 `),
     ends: ['succeeded', 'code_error'],

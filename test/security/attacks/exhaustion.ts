@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { checkAllDenied, javascript, python, type Attack } from './attack.ts';
+import { javascript, python, type Attack } from './attack.ts';
 
 const seconds = (timeout: number) => () => ({ timeout: `${timeout}s` });
 
@@ -50,23 +50,6 @@ return len(threads)
 `),
     keys: seconds(20),
     ends: ['resource_limit'],
-    withinMs: 15_000,
-    heavy: true,
-  },
-  {
-    row: 'X04',
-    language: 'javascript',
-    name: 'a bomb of workers ends as resource_limit, or no worker can be made',
-    source: javascript(String.raw`
-const text = 'const { Worker } = globalThis.process?.getBuiltinModule?.("node:worker_threads") ?? globalThis; const all = []; for (let i = 0; i < 100000; i++) all.push(new Worker(new URL("data:text/javascript,setInterval(()=>{},1000)"), { type: "module", eval: false })); await new Promise(() => {});';
-const made = await outside(ctx, text);
-return made === undefined ? { workers: 'denied: none' } : { workers: 'got: ' + made };
-`),
-    keys: seconds(20),
-    ends: ['resource_limit', 'out_of_memory', 'code_error', 'succeeded'],
-    check: (seen) => {
-      if (seen.state === 'succeeded') checkAllDenied(seen);
-    },
     withinMs: 15_000,
     heavy: true,
   },
@@ -306,16 +289,5 @@ return [len(kept), "all"]
     check({ state, output }) {
       if (state === 'succeeded') assert.deepEqual((output as unknown[])[1], 'EMFILE');
     },
-  },
-  {
-    row: 'X06',
-    language: 'javascript',
-    name: 'no file can be written, not even outside of the context',
-    source: javascript(String.raw`
-const text = 'const told = {}; for (const path of ["/tmp/x", "/dev/shm/x", "/x"]) { try { Deno.writeFileSync(path, new Uint8Array(1 << 20)); told[path] = "got: written"; } catch (error) { told[path] = "denied: " + error.name; } } return told;';
-return (await outside(ctx, text)) ?? { 'the way out': 'denied: there is none' };
-`),
-    ends: ['succeeded'],
-    check: checkAllDenied,
   },
 ];

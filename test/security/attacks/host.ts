@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
 import { release } from 'node:os';
-import { checkAllDenied, javascript, outputObject, python, toText, type Attack } from './attack.ts';
+import {
+  checkAllDenied,
+  javascript,
+  JAVASCRIPT_DENIAL,
+  outputObject,
+  python,
+  toText,
+  type Attack,
+} from './attack.ts';
 
 const files: Attack['input'] = ({ files }) => ({ files });
 
 /** Doors of Deno that lead out of a process; `Deno` and `process` are those of the realm outside of the context. */
-export const HOST_DOORS = String.raw`
+export const HOST_DOORS = String.raw`${JAVASCRIPT_DENIAL}
 const { Deno, process } = globalThis;
 const doors = {};
 const door = async (name, work) => {
@@ -13,7 +21,7 @@ const door = async (name, work) => {
     const late = new Promise((resolve) => setTimeout(resolve, 1500));
     const value = await Promise.race([(async () => work())(), late]);
     doors[name] = value === undefined || value === null ? 'denied: nothing came' : 'got: ' + String(value instanceof Uint8Array ? new TextDecoder().decode(value) : value).slice(0, 500);
-  } catch (error) { doors[name] = 'denied: ' + (error && error.name) + ': ' + String(error && error.message).slice(0, 200); }
+  } catch (error) { doors[name] = denialOf(error); }
 };
 const module = async (name) => (process && process.getBuiltinModule ? process.getBuiltinModule(name) : undefined) ?? (await import(name));
 const paths = [...given.files, '/etc/shadow', '/proc/self/environ', '/proc/1/environ', '/proc/self/maps', '/proc/self/mem',
@@ -58,6 +66,49 @@ await door('inspector', async () => { const { open } = await module('node:inspec
 return doors;
 `;
 
+/** What the realm outside of the context tells of its kernel; nothing where it may not. */
+export const KERNEL_TEXT = String.raw`
+const told = {};
+for (const [name, work] of Object.entries({
+  release: () => Deno.osRelease(), version: () => Deno.readTextFileSync('/proc/version'), log: () => Deno.readTextFileSync('/dev/kmsg'),
+  os: () => process.getBuiltinModule('node:os').release(),
+})) {
+  try { told[name] = String(work()); } catch (error) { told[name] = error.name === 'NotCapable' ? 'denied' : String(error); }
+}
+return told;
+`;
+
+export function checkKernel(told: unknown): void {
+  for (const answer of Object.values(told as Readonly<Record<string, string>>)) {
+    assert.match(answer, /^denied$|^4\.|^$/);
+  }
+}
+
+/** What it tells of how its process was started. */
+export const ENVIRONMENT_TEXT = String.raw`
+const told = {};
+for (const [name, work] of Object.entries({
+  denoEnv: () => Deno.env.toObject(), processEnv: () => ({ ...process.env }), args: () => Deno.args, argv: () => process.argv,
+  execArgv: () => process.execArgv, execPath: () => process.execPath, cwd: () => process.cwd(), main: () => Deno.mainModule,
+})) {
+  try { told[name] = JSON.stringify(work()) ?? null; } catch { told[name] = null; }
+}
+return told;
+`;
+
+export function checkEnvironment(told: unknown): void {
+  const { denoEnv, processEnv, execPath, cwd } = told as Readonly<Record<string, string | null>>;
+  const declared = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'DENO_DIR', 'DENO_NO_UPDATE_CHECK', 'NO_COLOR'];
+  for (const variables of [denoEnv, processEnv]) {
+    const names = Object.keys((JSON.parse(variables ?? '{}') as object | null) ?? {});
+    assert.deepEqual(
+      names.filter((name) => !declared.includes(name)),
+      [],
+    );
+  }
+  for (const path of [execPath, cwd]) assert.match(path ?? '""', /^"(\/usr\/bin\/deno|\/|deno|)"$/);
+}
+
 export const HOST_ATTACKS: readonly Attack[] = [
   {
     row: 'X01',
@@ -87,15 +138,14 @@ return doors
     language: 'javascript',
     name: 'nothing tells of a kernel, not even outside of the context',
     source: javascript(String.raw`
-const text = 'const told = {}; for (const [name, work] of Object.entries({ release: () => Deno.osRelease(), version: () => Deno.readTextFileSync("/proc/version"), log: () => Deno.readTextFileSync("/dev/kmsg"), os: () => process.getBuiltinModule("node:os").release() })) { try { told[name] = String(work()); } catch (error) { told[name] = "denied"; } } return told;';
-return { inside: typeof Deno, outside: (await outside(ctx, text)) ?? {} };
+return { inside: typeof Deno, outside: (await outside(ctx, input.text)) ?? {} };
 `),
+    input: () => ({ text: KERNEL_TEXT }),
     ends: ['succeeded'],
     check({ output }) {
       const { inside, outside } = outputObject(output);
       assert.equal(inside, 'undefined');
-      for (const told of Object.values(outside as Record<string, string>))
-        assert.match(told, /^denied$|^4\.|^$/);
+      checkKernel(outside);
     },
   },
   {
@@ -335,11 +385,11 @@ return {
     language: 'javascript',
     name: 'environment, command line and descriptors are the declared ones',
     source: javascript(String.raw`
-const text = 'const told = {}; for (const [name, work] of Object.entries({ denoEnv: () => Deno.env.toObject(), processEnv: () => ({ ...process.env }), args: () => Deno.args, argv: () => process.argv, execArgv: () => process.execArgv, execPath: () => process.execPath, cwd: () => process.cwd(), main: () => Deno.mainModule, resources: () => Deno.resources && Deno.resources() })) { try { told[name] = JSON.stringify(work()) ?? null; } catch (error) { told[name] = null; } } return told;';
 let env = null;
 try { env = { ...process.env }; } catch {}
-return { env, outside: (await outside(ctx, text)) ?? {} };
+return { env, outside: (await outside(ctx, input.text)) ?? {} };
 `),
+    input: () => ({ text: ENVIRONMENT_TEXT }),
     ends: ['succeeded'],
     check({ output }) {
       const { env, outside } = outputObject(output);
@@ -347,16 +397,7 @@ return { env, outside: (await outside(ctx, text)) ?? {} };
         Object.keys((env as object | null) ?? {}).filter((name) => !/^(NODE_ENV|TZ|LANG)$/.test(name)),
         [],
       );
-      const { denoEnv, processEnv, execPath, cwd } = outside as Record<string, string | null>;
-      const declared = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'DENO_DIR', 'DENO_NO_UPDATE_CHECK', 'NO_COLOR'];
-      for (const told of [denoEnv, processEnv]) {
-        const names = Object.keys((JSON.parse(told ?? '{}') as object | null) ?? {});
-        assert.deepEqual(
-          names.filter((name) => !declared.includes(name)),
-          [],
-        );
-      }
-      for (const told of [execPath, cwd]) assert.match(told ?? '""', /^"(\/usr\/bin\/deno|\/|deno|)"$/);
+      checkEnvironment(outside);
     },
   },
 ];

@@ -2,7 +2,8 @@ import { javascript, python, type Attack } from './attack.ts';
 
 /**
  * Attacks on whoever comes next, in two executions of one file: with `{mode: "leave"}` it leaves all that it can, marked with
- * `marker`; with `{mode: "look"}` it gives doors, each of which is open when something of the kind is there.
+ * `marker`; with `{mode: "look"}` it gives doors, each of which is open when something of the kind is there. With
+ * `{mode: "both"}` one execution does both, and has to find what it left: else it would find nothing of another's either.
  */
 export interface TwoPartAttack extends Pick<Attack, 'language' | 'name' | 'source'> {
   readonly row: 'X14' | 'X15';
@@ -10,7 +11,18 @@ export interface TwoPartAttack extends Pick<Attack, 'language' | 'name' | 'sourc
   readonly ends: Attack['ends'];
   /** Leaves what lives on by itself: the platform has to end it. */
   readonly isHostile: boolean;
+  /**
+   * Doors that stay closed even to the execution that leaves it, as nothing can be left there, or another attack does it;
+   * undefined: what it leaves ends that execution.
+   */
+  readonly closed: readonly string[] | undefined;
 }
+
+/** Frozen by the runner, or cleared by the runtime. */
+const HARDENED: readonly string[] = (
+  'URL,Headers,Response,Request,TextEncoder,TextDecoder,AbortController,AbortSignal,EventTarget,Event,Blob,Buffer,' +
+  'crypto,ReadableStream,FormData,unsafe buffers,pool size,listeners of events'
+).split(',');
 
 const JAVASCRIPT_LEAVE = String.raw`
   globalThis.left = input.marker;
@@ -242,6 +254,10 @@ def bother():
         time.sleep(0.02)
 threading.Thread(target=bother, daemon=True).start()
 subprocess.Popen([sys.executable, "-c", "import time, ctypes; ctypes.CDLL(None).prctl(15, b'left', 0, 0, 0)\nwhile True:\n time.sleep(0.02)\n try: open('/tmp/left-child', 'w').write('x')\n except OSError: pass"], start_new_session=True)
+# Until the daemon has its name and goes on.
+for _ in range(500):
+    if os.path.exists("/tmp/left-daemon"): break
+    time.sleep(0.02)
 `;
 
 const PYTHON_LOOK = String.raw`
@@ -338,7 +354,10 @@ door("things that go on", goes_on)
 `;
 
 const javascriptFile = (leave: string, look: string): string =>
-  javascript(`if (input.mode === 'leave') {\n${leave}\nreturn 'left';\n}\n${look}\nreturn doors;`, MODULES);
+  javascript(
+    `if (input.mode !== 'look') {\n${leave}\nif (input.mode === 'leave') return 'left';\n}\n${look}\nreturn doors;`,
+    MODULES,
+  );
 
 const pythonFile = (leave: string, look: string): string => {
   const indent = (text: string): string =>
@@ -348,28 +367,10 @@ const pythonFile = (leave: string, look: string): string => {
       .map((line) => `    ${line}`)
       .join('\n');
   return python(
-    `if input["mode"] == "leave":\n${indent(leave)}\n    return "left"\n${look}\nreturn doors`,
+    `if input["mode"] != "look":\n${indent(leave)}\n    if input["mode"] == "leave": return "left"\n${look}\nreturn doors`,
     PYTHON_BEFORE,
   );
 };
-
-const OUTSIDE_LEAVE = String.raw`
-const quiet = (work) => { try { work(); } catch {} };
-quiet(() => { globalThis.left = given.marker; });
-quiet(() => { Object.prototype.left = given.marker; });
-quiet(() => { const parse = JSON.parse; JSON.parse = (...all) => { globalThis.leftPayload = all[0]; return parse(...all); }; });
-quiet(() => { const get = Map.prototype.get; Map.prototype.get = function (key) { globalThis.leftKey = key; return get.call(this, key); }; });
-quiet(() => { setInterval(() => { globalThis.leftTicks = (globalThis.leftTicks ?? 0) + 1; }, 10); });
-quiet(() => { addEventListener('message', (event) => { globalThis.leftMessage = event.data; }); });
-quiet(() => { globalThis.process.getBuiltinModule('node:worker_threads').parentPort.on('message', (data) => { globalThis.leftMessage = data; }); });
-quiet(() => { const decode = TextDecoder.prototype.decode; TextDecoder.prototype.decode = function (...all) { const text = decode.apply(this, all); globalThis.leftText = text; return text; }; });
-`;
-const OUTSIDE_LOOK = String.raw`
-const found = {};
-for (const name of ['left', 'leftPayload', 'leftKey', 'leftTicks', 'leftMessage', 'leftText']) found[name] = globalThis[name] === undefined ? 'denied: nothing' : 'got: ' + String(globalThis[name]).slice(0, 100);
-found.prototype = ({}).left === undefined ? 'denied: nothing' : 'got: left';
-return found;
-`;
 
 export const LEFTOVER_ATTACKS: readonly TwoPartAttack[] = [
   {
@@ -379,6 +380,7 @@ export const LEFTOVER_ATTACKS: readonly TwoPartAttack[] = [
     source: javascriptFile(JAVASCRIPT_LEAVE + MARK_EVERYTHING, JAVASCRIPT_LOOK + LOOK_AT_EVERYTHING),
     ends: ['succeeded'],
     isHostile: false,
+    closed: HARDENED,
   },
   {
     row: 'X14',
@@ -396,17 +398,7 @@ setTimeout(() => { throw new Error('bothered by ' + input.marker); }, 60);
     ),
     ends: ['succeeded', 'code_error'],
     isHostile: true,
-  },
-  {
-    row: 'X14',
-    language: 'javascript',
-    name: 'what is left outside of the context does not reach the next execution',
-    source: javascriptFile(
-      'await outside(ctx, input.leave, input).catch(() => undefined);',
-      `${JAVASCRIPT_LOOK}\nObject.assign(doors, (await outside(ctx, input.look, input)) ?? {});`,
-    ),
-    ends: ['succeeded', 'code_error'],
-    isHostile: true,
+    closed: undefined,
   },
   {
     row: 'X14',
@@ -415,6 +407,8 @@ setTimeout(() => { throw new Error('bothered by ' + input.marker); }, 60);
     source: pythonFile(PYTHON_LEAVE, PYTHON_LOOK),
     ends: ['succeeded', 'code_error', 'invalid_output'],
     isHostile: false,
+    // What runs is the next one's.
+    closed: ['listener', 'TCP listener', 'processes', 'threads'],
   },
   {
     row: 'X14',
@@ -423,24 +417,26 @@ setTimeout(() => { throw new Error('bothered by ' + input.marker); }, 60);
     source: pythonFile(PYTHON_LEAVE + PYTHON_LEAVE_RUNNING, PYTHON_LOOK),
     ends: ['succeeded', 'code_error', 'invalid_output'],
     isHostile: true,
+    // A hook does not get that far beside the threads; the one before has it.
+    closed: ['fork hook'],
   },
 ];
-
-/** What {@link LEFTOVER_ATTACKS} are given besides their mode. */
-export const LEFTOVER_INPUT = { leave: OUTSIDE_LEAVE, look: OUTSIDE_LOOK } as const;
 
 /** X15: one tenant leaves it, the next one looks; the very same file and workflow name. */
 export const TENANT_ATTACKS: readonly TwoPartAttack[] = [
   {
     row: 'X15',
     language: 'javascript',
-    name: 'a tenant’s sandbox never serves another: nothing is there, inside the context or outside',
-    source: javascriptFile(
-      `${JAVASCRIPT_LEAVE}\nawait outside(ctx, input.leave, input).catch(() => undefined);`,
-      `${JAVASCRIPT_LOOK}\nObject.assign(doors, (await outside(ctx, input.look, input)) ?? {});`,
-    ),
+    name: 'a tenant’s sandbox never serves another: nothing of it is there',
+    source: javascriptFile(JAVASCRIPT_LEAVE, JAVASCRIPT_LOOK),
     ends: ['succeeded', 'code_error'],
     isHostile: true,
+    // Modules that only the first marks.
+    closed: HARDENED.concat(
+      'node:assert,node:string_decoder,node:querystring,node:stream/web,node:util/types,node:stream/promises'.split(
+        ',',
+      ),
+    ),
   },
   {
     row: 'X15',
@@ -462,7 +458,14 @@ def memory_of(pid):
             except (OSError, ValueError, OverflowError): continue
 door("memory", lambda: memory_of("self"))
 door("memory of init", lambda: memory_of("1"))
-door("environments", lambda: [pid for pid in os.listdir("/proc") if pid.isdigit() and "left-by" in read("/proc/" + pid + "/environ", 65536)] or None)
+def environments():
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if "left-by" in read("/proc/" + pid + "/environ", 65536): found.append(pid)
+        except OSError: pass  # not everybody's can be read
+    return found or None
+door("environments", environments)
 def fresh_memory():
     import mmap
     area = mmap.mmap(-1, 1 << 26)
@@ -472,5 +475,7 @@ door("fresh memory", fresh_memory)
     ),
     ends: ['succeeded', 'code_error', 'invalid_output'],
     isHostile: true,
+    // The runner cannot be read, and the kernel clears what it gives.
+    closed: ['fork hook', 'memory of init', 'fresh memory'],
   },
 ];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import {
   checkAllDenied,
   javascript,
+  JAVASCRIPT_DENIAL,
   outputObject,
   python,
   toText,
@@ -16,11 +17,11 @@ export const targets = (around: Surroundings) => ({
 });
 
 /** Doors of Deno to a network; `given` has `addresses`, `port`, `ports` and `url`. */
-export const NETWORK_DOORS = String.raw`
+export const NETWORK_DOORS = String.raw`${JAVASCRIPT_DENIAL}
 const doors = {};
 const door = async (name, work) => {
   try { const late = new Promise((resolve) => setTimeout(resolve, 1900)); const value = await Promise.race([(async () => work())(), late]); doors[name] = value === undefined || value === null ? 'denied: nothing came' : 'got: ' + String(value); }
-  catch (error) { doors[name] = 'denied: ' + error?.name + ': ' + String(error?.message).slice(0, 200); }
+  catch (error) { doors[name] = denialOf(error); }
 };
 const module = async (name) => globalThis.process?.getBuiltinModule?.(name) ?? import(name);
 for (const hostname of given.addresses) {

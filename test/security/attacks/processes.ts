@@ -1,5 +1,17 @@
 import assert from 'node:assert/strict';
-import { checkAllDenied, javascript, python, type Attack } from './attack.ts';
+import { checkAllDenied, javascript, JAVASCRIPT_DENIAL, python, type Attack } from './attack.ts';
+
+/** Ways of the realm outside of the context to signal others and to start processes; itself it may kill. */
+export const SIGNAL_DOORS = String.raw`${JAVASCRIPT_DENIAL}
+const doors = {};
+for (const [name, work] of Object.entries({
+  all: () => Deno.kill(-1, 'SIGKILL'), other: () => Deno.kill(2, 'SIGKILL'), node: () => process.kill(-1, 'SIGKILL'),
+  spawn: () => new Deno.Command('/usr/bin/deno').spawn(), fork: () => process.getBuiltinModule('node:child_process').spawn('/usr/bin/deno').pid,
+})) {
+  try { doors[name] = 'got: ' + work(); } catch (error) { doors[name] = denialOf(error); }
+}
+return doors;
+`;
 
 /** X17: killing what is around, and staying behind. */
 export const PROCESS_ATTACKS: readonly Attack[] = [
@@ -79,10 +91,10 @@ return child.pid > 0
     name: 'nothing can be signalled, inside the context or outside',
     source: javascript(String.raw`
 await door('process.kill', () => { process.kill(-1, 'SIGKILL'); return 'signalled'; });
-const text = 'const told = {}; for (const [name, work] of Object.entries({ all: () => Deno.kill(-1, "SIGKILL"), init: () => Deno.kill(1, "SIGKILL"), node: () => process.kill(-1, "SIGKILL"), own: () => process.kill(1, 0), spawn: () => new Deno.Command("/usr/bin/deno").spawn(), fork: () => process.getBuiltinModule("node:child_process").spawn("/usr/bin/deno").pid })) { try { const value = work(); told[name] = value === undefined ? "denied: nothing" : "got: " + value; } catch (error) { told[name] = "denied: " + error?.name; } } return told;';
-Object.assign(doors, (await outside(ctx, text)) ?? {});
+Object.assign(doors, (await outside(ctx, input.text)) ?? {});
 return doors;
 `),
+    input: () => ({ text: SIGNAL_DOORS }),
     keys: () => ({ timeout: '10s' }),
     ends: ['succeeded', 'resource_limit', 'sandbox_lost', 'code_error'],
     check: (seen) => {

@@ -2,19 +2,6 @@ import assert from 'node:assert/strict';
 import { checkAllDenied, javascript, outputObject, python, type Attack } from './attack.ts';
 
 /** Makes frames as the protocol has them: `frame(header, payload)`. */
-const JAVASCRIPT_FRAMES = String.raw`
-const frame = (header, payload = '') => {
-  const head = new TextEncoder().encode(typeof header === 'string' ? header : JSON.stringify(header));
-  const body = new TextEncoder().encode(payload);
-  const bytes = new Uint8Array(8 + head.length + body.length);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, 4 + head.length + body.length);
-  view.setUint32(4, head.length);
-  bytes.set(head, 8);
-  bytes.set(body, 8 + head.length);
-  return bytes;
-};
-`;
 const PYTHON_FRAMES = String.raw`
 import json, struct
 def frame(header, payload=b""):
@@ -33,24 +20,6 @@ const isHonest: Attack['check'] = ({ state, output }) => {
   );
   if (state === 'succeeded') assert.deepEqual(output, { honest: true });
 };
-
-const javascriptOutside = (name: string, text: string, ends = IGNORED_OR_LOST): Attack => ({
-  row: 'X10',
-  language: 'javascript',
-  name,
-  source: javascript(
-    String.raw`
-await outside(ctx, input.text).catch(() => undefined);
-await new Promise((resolve) => setTimeout(resolve, 200));
-return { honest: true };`,
-  ),
-  input: () => ({ text: JAVASCRIPT_FRAMES + text }),
-  ends,
-  check: isHonest,
-  withinMs: 20_000,
-});
-
-const NONCES = `['0'.repeat(32), 'f'.repeat(32), ...Array.from({ length: 50 }, () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, '0')).join(''))]`;
 
 /** Sends bytes to every descriptor that is no file, its own and those of init. */
 const SEND_EVERYWHERE = String.raw`
@@ -87,40 +56,6 @@ const pythonForgery = (name: string, body: string, ends = IGNORED_OR_LOST): Atta
 });
 
 export const PROTOCOL_ATTACKS: readonly Attack[] = [
-  javascriptOutside(
-    'results with guessed nonces, written to stdout, are not taken',
-    `for (const nonce of ${NONCES}) Deno.stdout.writeSync(frame({ type: 'result', nonce }, JSON.stringify({ forged: '${FORGED}' })));`,
-  ),
-  javascriptOutside(
-    'a second `ready`, logs and fetches of nobody’s are not taken',
-    `for (const header of [
-  { type: 'ready', protocol: 1, runtime: '${FORGED}', slots: 16, kernel: 'gVisor' }, { type: 'program_ready', program: '${FORGED}' },
-  { type: 'log', nonce: '0'.repeat(32), level: 'info' }, { type: 'fetch', nonce: '0'.repeat(32), fetch: 1, target: 'http://127.0.0.1/', method: 'GET', headers: [], hasBody: false, redirect: 'follow' },
-]) Deno.stdout.writeSync(frame(header, 'x'));`,
-  ),
-  javascriptOutside(
-    'garbage, a frame of 4 GB and broken headers are not taken',
-    `for (const bytes of [new TextEncoder().encode('HTTP/1.1 200 OK\\r\\n\\r\\n'), new Uint8Array([255, 255, 255, 255, 255, 255, 255, 255]), frame('{"type":'), frame('[]'), frame('{"type":"result","__proto__":{"nonce":1}}')]) Deno.stdout.writeSync(bytes);`,
-  ),
-  javascriptOutside(
-    'messages to the runner’s main thread forge no result',
-    `const { parentPort } = globalThis.process?.getBuiltinModule?.('node:worker_threads') ?? {};
-const post = (message) => { for (const target of [parentPort, globalThis]) { try { target.postMessage(message); } catch {} } };
-const output = new TextEncoder().encode(JSON.stringify({ forged: '${FORGED}' }));
-for (let run = 0; run < 50; run++) {
-  const end = { type: 'end', run: run + 1000, outcome: { type: 'result', output }, replace: false };
-  post([end]); post(end);
-}
-for (const odd of [null, 1, 'x', [], [null], [{ type: 'nothing' }], [{ type: 'log', run: -1, level: 'odd', text: 'x' }], { type: 'fetch' }]) post(odd);`,
-  ),
-  javascriptOutside(
-    'reading the runner’s stdin steals nothing that helps',
-    `const buffer = new Uint8Array(65536); const late = new Promise((resolve) => setTimeout(resolve, 500));
-await Promise.race([Deno.stdin.read(buffer), late]);
-const text = new TextDecoder().decode(buffer);
-for (const [nonce] of text.matchAll(/[0-9a-f]{32}/g)) Deno.stdout.writeSync(frame({ type: 'result', nonce }, JSON.stringify({ forged: '${FORGED}' })));`,
-    [...IGNORED_OR_LOST, 'timeout'],
-  ),
   {
     row: 'X10',
     language: 'javascript',
@@ -134,8 +69,6 @@ return { then(resolve, reject) { resolve({ honest: true }); resolve({ forged: 'f
   ...(
     [
       ['process.exit', 'process.exit(0);'],
-      ['Deno.exit', 'Deno.exit(0);'],
-      ['close', 'close();'],
       [
         'an error outside of any promise',
         "setTimeout(() => { throw new Error('loose'); }, 0); await new Promise(() => {});",
@@ -155,11 +88,6 @@ return { then(resolve, reject) { resolve({ honest: true }); resolve({ forged: 'f
     ends: ['code_error'],
     withinMs: 20_000,
   })),
-  javascriptOutside(
-    'ending the process from outside of the context is the step’s own end',
-    "try { Deno.exit(0); } catch {} try { process.exit(0); } catch {} try { process.kill(process.pid, 'SIGKILL'); } catch {} try { process.abort(); } catch {} close();",
-    ['code_error', 'resource_limit', 'succeeded'],
-  ),
   pythonForgery(
     'results with guessed nonces, written to every descriptor, are not taken',
     `
