@@ -52,7 +52,7 @@ export const tracingKeys = {
     { default: 0.1 },
   ),
   TRACING_MAX_PER_SECOND: integerKey(
-    'The most traces that one process begins to record in a second, so that a flood does not pay for them; 0: no limit. It does not count spans of failed executions',
+    'The most traces that one process begins to record in a second, so that a flood does not fill what stores them; 0: no limit. It does not count spans of failed executions',
     { default: 100, min: 0, max: 100_000 },
   ),
   OTEL_EXPORTER_ENDPOINT: parsedKey<OtelEndpoint>(
