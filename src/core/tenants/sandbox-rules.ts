@@ -41,24 +41,12 @@ export function createSandboxRules(
   db: Queryable,
   options: { readonly now?: () => number } = {},
 ): ReadSandboxRules {
-  const last = new Map<string, SandboxRules>();
   const cache = createLoadingCache<string, SandboxRules>({
     ...options,
-    load: async (tenantId) => {
-      try {
-        const rules = await getSandboxRules(db, tenantId);
-        last.delete(tenantId);
-        last.set(tenantId, rules);
-        if (last.size > MAX_ENTRIES) last.delete(last.keys().next().value as string); // not empty
-        return rules;
-      } catch (error) {
-        const rules = last.get(tenantId);
-        if (rules === undefined) throw error;
-        return rules;
-      }
-    },
+    load: (tenantId) => getSandboxRules(db, tenantId),
     maxEntries: MAX_ENTRIES,
     maxAgeMs: MAX_AGE_MS,
+    keepsStale: true,
   });
   return (tenantId) => cache.get(tenantId);
 }
