@@ -31,9 +31,13 @@ export async function forgetDeadWorkers(db: Queryable): Promise<void> {
 }
 
 /** How many workers live, and what all of them together reported. */
-export async function surveyWorkers(
-  db: Queryable,
-): Promise<{ readonly workers: number; readonly claims: SandboxClaims }> {
+export interface WorkerSurvey {
+  readonly workers: number;
+  readonly claims: SandboxClaims;
+}
+
+/** Looks at the workers that live. @param db of millrace_engine or millrace_ingest */
+export async function surveyWorkers(db: Queryable): Promise<WorkerSurvey> {
   const { workers, javascript, python } = one(
     await db.query<{ workers: number; javascript: number; python: number }>({
       name: 'survey-workers',

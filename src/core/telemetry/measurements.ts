@@ -6,7 +6,7 @@ import { databaseBytes, tableSizes } from '../db/sizes.ts';
 import { coerceError } from '../errors/app-error.ts';
 import { queueDepth } from '../executions/claims.ts';
 import { outboxAge } from '../executions/outbox.ts';
-import { surveyWorkers, type SandboxClaims } from '../executions/workers.ts';
+import { surveyWorkers, type WorkerSurvey } from '../executions/workers.ts';
 import { z } from '../zod.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -85,22 +85,21 @@ export function createMeasurements(options: MeasurementsOptions): Measurements {
     return { databaseBytes: bytes, tables };
   };
 
-  const measure = async (workers: number, claims: SandboxClaims): Promise<Found> => {
+  const measure = async (survey: WorkerSurvey): Promise<Found> => {
     const { depth, oldestAgeS } = await queueDepth(db, QUEUE_DEPTH_CAP);
     return {
       queueDepth: depth,
       queueOldestAgeS: oldestAgeS,
       outboxOldestAgeS: await outboxAge(db),
-      workers,
-      claims,
+      ...survey,
       ...(await readSizes()),
     };
   };
 
   const round = async (): Promise<void> => {
     const startedAtMs = performance.now();
-    const { workers, claims } = await surveyWorkers(db);
-    const mayMeasure = !options.onlyWithoutWorkers || workers === 0;
+    const survey = await surveyWorkers(db);
+    const mayMeasure = !options.onlyWithoutWorkers || survey.workers === 0;
     if (isMine && !mayMeasure) await leaveDuty(db, DUTY, holder);
     isMine = mayMeasure && (await takeDuty(db, DUTY, holder, PATIENCE * pauseMs));
     if (!isMine) {
@@ -109,7 +108,7 @@ export function createMeasurements(options: MeasurementsOptions): Measurements {
       else withdraw(metrics);
       return;
     }
-    const found = await measure(workers, claims);
+    const found = await measure(survey);
     publish(metrics, found);
     await reportDuty(db, DUTY, holder, found);
     const tookMs = performance.now() - startedAtMs;
