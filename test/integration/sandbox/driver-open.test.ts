@@ -142,47 +142,40 @@ describe.runIf(canIsolate)('finding runsc', () => {
     expect(log).toContain('exit code 3; it fails');
   });
 
-  it('says why the only one failed the self-test', async () => {
-    const directory = await makeTempDirectory();
-    const broken = await fakeRunsc(
+  /** Of a runsc of this year that starts containers with `start`, a shell's command. Shows that nothing is left of it. */
+  async function refusalOfOnly(directory: string, start: string) {
+    const file = await fakeRunsc(
       directory,
       'runsc',
-      'case $1 in --version) echo "runsc version release-20260101.0";; flags) ;; *) echo "no systrap here" >&2; exit 1;; esac',
+      `case $1 in --version) echo "runsc version release-20260101.0";; flags) ;; *) ${start};; esac`,
     );
     const state = join(directory, 'state');
     const refusal = await refusalOf(
       standInOptions(state, {
-        runscPath: broken,
+        runscPath: file,
         cacheDirectory: join(directory, 'cache'),
         path: '/usr/bin:/bin',
       }),
     );
-    expect(refusal.reason).toContain(`${broken} failed the self-test: exit code 1; no systrap here`);
     expect(await readdir(state)).toEqual([]);
+    return { file, refusal };
+  }
+
+  it('says why the only one failed the self-test', async () => {
+    const directory = await makeTempDirectory();
+    const { file, refusal } = await refusalOfOnly(directory, 'echo "no systrap here" >&2; exit 1');
+    expect(refusal.reason).toContain(`${file} failed the self-test: exit code 1; no systrap here`);
   });
 
   it('refuses one that runs programs on the kernel of this machine instead of gVisor’s, and says what to do', async () => {
     const directory = await makeTempDirectory();
     const program = join(directory, 'impostor.mjs');
     await writeFile(program, IMPOSTOR);
-    const impostor = await fakeRunsc(
-      directory,
-      'runsc',
-      `case $1 in --version) echo "runsc version release-20260101.0";; flags) ;; *) exec ${process.execPath} ${program} "$@";; esac`,
-    );
-    const state = join(directory, 'state');
-    const refusal = await refusalOf(
-      standInOptions(state, {
-        runscPath: impostor,
-        cacheDirectory: join(directory, 'cache'),
-        path: '/usr/bin:/bin',
-      }),
-    );
+    const { file, refusal } = await refusalOfOnly(directory, `exec ${process.execPath} ${program} "$@"`);
     expect(refusal.reason).toContain(
-      `${impostor} failed the self-test: it does not run containers on gVisor's kernel`,
+      `${file} failed the self-test: it does not run containers on gVisor's kernel`,
     );
     expect(refusal.remedy).toContain('scripts/install-gvisor');
-    expect(await readdir(state)).toEqual([]);
   });
 
   it('runs sandboxes as users who own nothing, where everyone may pass to their files', async () => {
