@@ -89,13 +89,9 @@ const depthMeasure = (name: string, title: string, { queued, ended }: Depth): Me
           await Promise.all(subjects.map(({ installation }) => installation.db.query('vacuum analyze')));
           await empty.installation.db.query('checkpoint');
           context.say(`made in ${Math.round((performance.now() - startedAt) / 1000)} s`);
-          const cells: (readonly [Cell, Cell, Cell])[] = [];
+          const cells: Three<Cell>[] = [];
           for (let pair = 1; pair <= PAIRS; pair++) {
-            const row = [
-              await measureCell(empty, context.seconds),
-              await measureCell(backlog, context.seconds),
-              await measureCell(history, context.seconds),
-            ] as const;
+            const row = await measureInTurns(subjects, context.seconds, pair % 2 === 0);
             cells.push(row);
             context.say(`pair ${pair}/${PAIRS}: ${row.map(describeCell).join('; ')}`);
           }
@@ -137,6 +133,20 @@ async function withSubject(
   });
 }
 
+type Three<T> = readonly [T, T, T];
+
+/** Backwards every other time: what the machine does meanwhile comes first for one, then for the other. */
+async function measureInTurns(
+  subjects: Three<Subject>,
+  seconds: number,
+  isBackwards: boolean,
+): Promise<Three<Cell>> {
+  const cells: Cell[] = [];
+  for (const subject of isBackwards ? subjects.toReversed() : subjects)
+    cells.push(await measureCell(subject, seconds));
+  return (isBackwards ? cells.reverse() : cells) as unknown as Three<Cell>; // one for each subject
+}
+
 async function measureCell(subject: Subject, seconds: number): Promise<Cell> {
   const { installation } = subject;
   const { sampler } = installation;
@@ -171,7 +181,7 @@ const describeCell = (cell: Cell): string =>
 
 /** The depth was there until the end, and nothing failed of what was run; a history has failures of its own. */
 async function requireDepth(
-  [empty, backlog, history]: readonly [Subject, Subject, Subject],
+  [empty, backlog, history]: Three<Subject>,
   { queued, ended }: Depth,
 ): Promise<void> {
   const count = async ({ installation: { db } }: Subject, condition: string): Promise<number> =>
@@ -185,7 +195,7 @@ async function requireDepth(
   }
 }
 
-function figuresOf(cells: readonly (readonly [Cell, Cell, Cell])[]): Figures {
+function figuresOf(cells: readonly Three<Cell>[]): Figures {
   const column = (index: 0 | 1 | 2, figure: keyof Cell): readonly number[] =>
     cells.map((row) => row[index][figure]);
   const change = (index: 1 | 2, figure: keyof Cell) => changeOf(column(0, figure), column(index, figure));
