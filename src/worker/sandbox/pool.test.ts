@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
 import { createMetrics } from '../../core/telemetry/metrics.ts';
@@ -8,6 +9,7 @@ import { createSandboxPool, type SandboxPoolOptions } from './pool.ts';
 import type { SandboxPool, SandboxRequest, SandboxSlot } from './types.ts';
 
 const MIB = 1_048_576;
+const TICK_MS = 10;
 const LIMITS: SandboxLimits = { memoryBytes: 256 * MIB, cpus: 1, pids: 256 };
 const NO_SPARES = { javascript: { min: 0, max: 0 }, python: { min: 0, max: 0 } };
 const ONE_SPARE = { javascript: { min: 1, max: 1 }, python: { min: 0, max: 0 } };
@@ -27,7 +29,7 @@ function setUp(driver: FakeDriver = createFakeDriver(), options: Partial<Sandbox
     defaultLimits: LIMITS,
     spares: NO_SPARES,
     maxPerOwner: 2,
-    tickMs: 10,
+    tickMs: TICK_MS,
     refillEveryMs: 20,
     availableMemory: () => 8192 * MIB,
     ...options,
@@ -112,6 +114,26 @@ test('spares are warmed, become their first user’s, and are filled up again', 
   expect(await use(pool, wants('b'))).toBe(true);
   expect(await use(pool, wants('a'))).toBe(true);
   expect(driver.started[0]?.received.filter(({ type }) => type === 'run')).toHaveLength(3);
+});
+
+test('of spares that are missing one is started a second', async () => {
+  let nowMs = 0;
+  const spares = { javascript: { min: 3, max: 3 }, python: { min: 0, max: 0 } };
+  const { pool, driver } = setUp(undefined, { spares, refillEveryMs: 1000, now: () => nowMs });
+  for (const [atMs, wanted] of [
+    [0, 1],
+    [999, 1],
+    [1000, 2],
+    [1999, 2],
+    [2000, 3],
+    [9000, 3],
+  ] as const) {
+    nowMs = atMs;
+    await vi.waitFor(() => expect(driver.started).toHaveLength(wanted));
+    await delay(10 * TICK_MS);
+    expect(driver.started).toHaveLength(wanted);
+  }
+  await pool.warmed;
 });
 
 test('a spare that nobody waits for starts in the background until it is ready', async () => {
