@@ -10,15 +10,13 @@ export interface LoadingCacheOptions<K, V> {
   readonly maxEntries: number;
   /** After this long a value is loaded anew; undefined: never, for what cannot change. */
   readonly maxAgeMs?: number;
-  /** A value that cannot be loaded anew holds for as long again. */
-  readonly keepsStale?: boolean;
   /** Monotonic milliseconds. */
   readonly now?: () => number;
 }
 
 /** Evicts what was used the longest ago. Keys are compared as Map keys: use strings. */
 export function createLoadingCache<K, V>(options: LoadingCacheOptions<K, V>): LoadingCache<K, V> {
-  const { maxEntries, maxAgeMs = Infinity, keepsStale = false, now = () => performance.now() } = options;
+  const { maxEntries, maxAgeMs = Infinity, now = () => performance.now() } = options;
   const entries = new Map<K, { readonly value: Promise<V>; readonly loadedAtMs: number }>();
   return {
     get(key) {
@@ -29,9 +27,7 @@ export function createLoadingCache<K, V>(options: LoadingCacheOptions<K, V>): Lo
         entries.set(key, present);
         return present.value;
       }
-      const loaded = options.load(key);
-      const value = keepsStale && present !== undefined ? loaded.catch(() => present.value) : loaded;
-      const entry = { value, loadedAtMs: now() };
+      const entry = { value: options.load(key), loadedAtMs: now() };
       entries.delete(key);
       entries.set(key, entry);
       entry.value.catch(() => {

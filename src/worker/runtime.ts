@@ -5,6 +5,7 @@ import { createCipher } from '../core/credentials/cipher.ts';
 import { createCredentialReader } from '../core/credentials/reader.ts';
 import { createDatabaseClock } from '../core/db/clock.ts';
 import { openDatabase, type Database, type DatabaseOptions } from '../core/db/database.ts';
+import { patientReads } from '../core/db/patient-reads.ts';
 import { createEgressClient } from '../core/egress/client.ts';
 import { createFailpoints } from '../core/failpoints.ts';
 import { createDatabaseCheck } from '../core/health/readiness.ts';
@@ -70,6 +71,8 @@ export interface WorkerRuntime {
 /** Connections: claims, journal and loads share most; leases have one that nothing else can keep busy. */
 const CLAIM_CONNECTIONS = 2;
 const LEASE_CONNECTIONS = 1;
+/** Longer than a lease that cannot be extended lasts by default, so that it is the lease that ends an attempt. */
+const READ_PATIENCE_MS = 60_000;
 const STARTING = new Error('the worker still starts');
 
 /**
@@ -146,8 +149,13 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     ownNetworks: ownAddresses(),
   });
   closers.add(() => egress.close());
+  // What an attempt needs before it begins: it can wait for the database, as its outcome can.
+  const needs = patientReads(db, {
+    patienceMs: READ_PATIENCE_MS,
+    onRetry: onError('what a step needs could not be read, which is repeated'),
+  });
   const credentials = createCredentialReader({
-    db,
+    db: needs,
     cipher: createCipher(config.ENCRYPTION_KEY),
   });
   const broker = createBroker({ egress, onRefusal: (reason) => metrics.egressRefusals.inc({ reason }) });
@@ -176,11 +184,11 @@ async function compose(options: WorkerOptions, closers: Closers): Promise<Worker
     executors: createExecutors({
       broker,
       readCredential: credentials.read,
-      readSandboxRules: createSandboxRules(db),
+      readSandboxRules: createSandboxRules(needs),
       pool: sandboxes.pool,
       containers: sandboxes.containers,
       limits: sandboxes.limits,
-      loadProgram: createPrograms({ db, packagesDirectory }),
+      loadProgram: createPrograms({ db: needs, packagesDirectory }),
     }),
     journal: createJournalWriter({
       db,

@@ -2,13 +2,12 @@ import { expect, test } from 'vitest';
 import type { Queryable } from '../db/database.ts';
 import { createSandboxRules } from './sandbox-rules.ts';
 
-/** A database with one tenant, whose `isolation` can be set and which can go away; and a clock. */
+/** A database with one tenant, whose `isolation` can be set, and a clock. */
 function setUp() {
-  const world = { nowMs: 0, isAway: false, isolation: null as 'execution' | null, queries: 0 };
+  const world = { nowMs: 0, isolation: null as 'execution' | null, queries: 0 };
   const db = {
     query: async () => {
       world.queries++;
-      if (world.isAway) throw new Error('the database is away');
       return { rows: [{ isolation: world.isolation, memory: null, cpus: 0.5 }] };
     },
   } as unknown as Queryable; // all that is asked of it
@@ -24,18 +23,4 @@ test('the rules of a tenant are read at most once in a while, and a change is se
   expect(world.queries).toBe(1);
   world.nowMs = 5000;
   expect(await read('t')).toMatchObject({ isSingleUse: true });
-});
-
-test('while they cannot be read those that were read last hold, and none of a tenant that is not known', async () => {
-  const { world, read } = setUp();
-  world.isolation = 'execution';
-  await read('t');
-  world.isAway = true;
-  world.nowMs = 60_000;
-  expect(await read('t')).toMatchObject({ isSingleUse: true });
-  await expect(read('other')).rejects.toThrow('the database is away');
-  world.isAway = false;
-  world.isolation = null;
-  world.nowMs = 65_000;
-  expect(await read('t')).toMatchObject({ isSingleUse: false });
 });

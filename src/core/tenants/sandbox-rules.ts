@@ -32,8 +32,7 @@ export async function getSandboxRules(db: Queryable, tenantId: string): Promise<
 }
 
 /**
- * Remembers them for a moment: a change is seen within 5 s on every worker. While they cannot be read, those that were read
- * last hold: a step can run, and its outcome waits, while the database is away.
+ * Remembers them for a moment: a change is seen within 5 s on every worker.
  *
  * @param db of millrace_engine
  */
@@ -46,7 +45,6 @@ export function createSandboxRules(
     load: (tenantId) => getSandboxRules(db, tenantId),
     maxEntries: MAX_ENTRIES,
     maxAgeMs: MAX_AGE_MS,
-    keepsStale: true,
   });
   return (tenantId) => cache.get(tenantId);
 }

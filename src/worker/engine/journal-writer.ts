@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createBatcher } from '../../core/batcher.ts';
 import { knownCommit, type Database } from '../../core/db/database.ts';
-import { coerceError, errorCodeOf } from '../../core/errors/app-error.ts';
+import { isRefused, pausesMs } from '../../core/db/patient-reads.ts';
+import { coerceError } from '../../core/errors/app-error.ts';
 import type { PassFailpoint } from '../../core/failpoints.ts';
 import { writeJournal, type JournalWrite } from '../../core/executions/journal-store.ts';
 import { shared, type Tracing } from '../../core/telemetry/tracing.ts';
@@ -30,13 +31,6 @@ export interface JournalWriterOptions {
   readonly tracing?: Tracing | undefined;
 }
 
-const FIRST_PAUSE_MS = 50;
-const LONGEST_PAUSE_MS = 1000;
-/** SQLSTATE classes that mean the entry is wrong, not that the database is gone: data, integrity, syntax. */
-const REFUSED = /^(22|23|42)/;
-
-const isRefused = (error: Error): boolean => REFUSED.test(errorCodeOf(error) ?? '');
-
 /** Group-commits the journal across executions: entries that come while a commit is under way share the next one. */
 export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
   const batcher = createBatcher<JournalWrite, boolean>({
@@ -62,7 +56,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   });
   return {
     async write(entry, signal) {
-      for (let pauseMs = FIRST_PAUSE_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+      for (const pauseMs of pausesMs()) {
+        if (signal.aborted) break;
         try {
           return await batcher.add(entry);
         } catch (raw) {

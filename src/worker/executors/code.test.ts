@@ -44,12 +44,12 @@ async function clockDuring(run: (request: RunRequest) => Promise<JsonValue>) {
   return { calls, output };
 }
 
-test('the time of an attempt is that of its code: not of the claim, nor of the wait for a slot', async () => {
+test('the time of an attempt is that of its code: not of what is read before, the claim, or the wait for a slot', async () => {
   const { calls, output } = await clockDuring(async ({ onWaiting }) => {
     onWaiting?.(true);
     onWaiting?.(false);
     return 7;
   });
   expect(output).toBe(7);
-  expect(calls).toEqual(['pause', 'restart', 'run', 'pause', 'restart', 'release', 'pause']);
+  expect(calls).toEqual(['pause', 'pause', 'restart', 'run', 'pause', 'restart', 'release', 'pause']);
 });

@@ -52,6 +52,7 @@ export function createCodeExecutor(deps: CodeExecutorDeps): Executor<'code'> & E
   ) => {
     const { body } = step;
     const { tenantId, clock } = context;
+    clock.pause();
     const [{ program, mapStack }, secrets, credentials, rules] = await Promise.all([
       deps.loadProgram(context.workflowId, context.version, body.file),
       loadCredentials(deps.readCredential, tenantId, body.secrets),

@@ -62,6 +62,7 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 export function createContainerExecutor(deps: ContainerExecutorDeps): Executor<'container'> {
   const redactorOf = createRedactors();
   return async (step, scope, context) => {
+    context.clock.pause();
     const [secrets, rules] = await Promise.all([
       loadCredentials(deps.readCredential, context.tenantId, step.body.secrets),
       deps.readSandboxRules(context.tenantId),

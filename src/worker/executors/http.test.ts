@@ -54,6 +54,7 @@ function run(body: Partial<CompiledStepOf<'http'>['body']>, status = 200) {
     idempotencyKey: 'e.call',
     traceparent: 'trace',
     signal: new AbortController().signal,
+    clock: { pause: () => undefined, restart: () => undefined },
     timeoutMs: 5000,
     nowMs: 0,
     log: (level: string, message: string) => logs.push(`${level} ${message}`),

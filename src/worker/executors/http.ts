@@ -30,7 +30,10 @@ export function createHttpExecutor(deps: HttpExecutorDeps): Executor<'http'> {
   return async (step, scope, context) => {
     const { credential: name } = step.body;
     const names = name === undefined ? [] : [name];
+    context.clock.pause();
     const credentials = await loadCredentials(deps.readCredential, context.tenantId, names);
+    context.signal.throwIfAborted();
+    context.clock.restart();
     const credential = name === undefined ? undefined : credentials.get(name);
     const redactor = redactorOf([...credentials.values()]);
     const grant = deps.broker.grant({
