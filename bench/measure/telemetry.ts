@@ -1,6 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { runClosedLoop, startBareServer, startTraceSink } from '../load/run-load.ts';
-import { withInstallation, type Installation, type RunningWorker } from '../platform/installation.ts';
+import {
+  withInstallation,
+  type FurtherApi,
+  type Installation,
+  type RunningWorker,
+} from '../platform/installation.ts';
 import { cpuMsOfTree } from '../platform/proc.ts';
 import { changeOf, median } from '../statistics.ts';
 import type { FigureName } from '../targets.ts';
@@ -34,8 +39,8 @@ const cpuFigures = (
   return { [names.without]: median(off), [names.change]: percent, [names.high]: highPercent };
 };
 
-const sayPair = ({ say }: MeasureContext, { off, on }: Pairs): void =>
-  say(`pair ${on.length}/${PAIRS}: ${off.at(-1)!.toFixed(3)} ms without, ${on.at(-1)!.toFixed(3)} ms with`); // each has just run
+const sayPair = ({ say }: MeasureContext, { off, on }: Pairs, pairs: number): void =>
+  say(`pair ${on.length}/${pairs}: ${off.at(-1)!.toFixed(3)} ms without, ${on.at(-1)!.toFixed(3)} ms with`); // each has just run
 
 /** @throws when no span came: what costs nothing then would prove nothing */
 async function withTraceSink<T>({ services }: MeasureContext, work: (traced: Env) => Promise<T>): Promise<T> {
@@ -58,7 +63,11 @@ const withVariables = ({ installation }: MeasureContext, env: Env): MeasureConte
   env: { ...installation.env, ...env },
 });
 
-const WARM_UP = 20_000;
+/** Two processes of the same program differ by what V8 made of it, for as long as they live. */
+const GENERATIONS = 8;
+const PAIRS_OF_ONE = 3;
+/** Of accepts: what a tenth of them alone runs is compiled late. */
+const WARM_UP = 50_000;
 /** A slice pays for the spans that are sent after it. */
 const AFTERWARDS_MS = 1500;
 const ACCEPT_SLICES_PER_PHASE = 2;
@@ -111,26 +120,39 @@ async function acceptInTurns(
     const { accepted, startedAtMs, endedAtMs } = await load(api.origin, WARM_UP);
     return { ...api, perMs: accepted / (endedAtMs - startedAtMs) };
   };
-  const [off, on] = [await start(OFF), await start(traced)];
-  const amount = Math.round((off.perMs * seconds * 1000) / ACCEPT_SLICES_PER_PHASE);
-  const cpu = createPairs();
-  const msEach = createPairs();
-  const slice = async (side: keyof Pairs): Promise<void> => {
-    const { pid, origin } = { off, on }[side];
+  const slice = async ({ pid, origin }: FurtherApi, amount: number): Promise<Slice> => {
     const look = (): Promise<number> => cpuMsOf(pid, services.postgresPid, services.redisPid);
     const before = await look();
     const { accepted, startedAtMs, endedAtMs } = await load(origin, amount);
     await delay(AFTERWARDS_MS);
-    cpu[side].push(((await look()) - before) / accepted);
-    msEach[side].push((endedAtMs - startedAtMs) / accepted);
+    return { cpuMs: ((await look()) - before) / accepted, msEach: (endedAtMs - startedAtMs) / accepted };
   };
-  for (let pair = 1; pair <= PAIRS; pair++) {
-    for (const side of pair % 2 === 1 ? (['off', 'on'] as const) : (['on', 'off'] as const))
-      await slice(side);
-    sayPair(context, cpu);
+  const cpu = createPairs();
+  const msEach = createPairs();
+  for (let generation = 1; generation <= GENERATIONS; generation++) {
+    const [off, on] = [await start(OFF), await start(traced)];
+    const amount = Math.round((off.perMs * seconds * 1000) / ACCEPT_SLICES_PER_PHASE);
+    const slices: Record<keyof Pairs, Slice[]> = { off: [], on: [] };
+    for (let pair = 1; pair <= PAIRS_OF_ONE; pair++) {
+      const isOffFirst = (generation + pair) % 2 === 0;
+      for (const side of isOffFirst ? (['off', 'on'] as const) : (['on', 'off'] as const))
+        slices[side].push(await slice({ off, on }[side], amount));
+    }
+    await Promise.all([off.stop(), on.stop()]);
+    for (const side of ['off', 'on'] as const) {
+      cpu[side].push(median(slices[side].map((one) => one.cpuMs)));
+      msEach[side].push(median(slices[side].map((one) => one.msEach)));
+    }
+    sayPair(context, cpu, GENERATIONS);
   }
   await requireRows(installation, acceptedInAll);
   return { cpu, msEach };
+}
+
+/** What an accept took, in milliseconds of CPU and of the clock. */
+interface Slice {
+  readonly cpuMs: number;
+  readonly msEach: number;
 }
 
 async function cpuMsOf(...pids: readonly number[]): Promise<number> {
@@ -209,7 +231,7 @@ async function watchBoth(context: MeasureContext, installation: Installation): P
     const shared = (after.shared - before.shared) / (ran.off + ran.on);
     pairs.off.push(shared + (after.off.cpuMs - before.off.cpuMs) / ran.off);
     pairs.on.push(shared + (after.on.cpuMs - before.on.cpuMs) / ran.on);
-    sayPair(context, pairs);
+    sayPair(context, pairs, PAIRS);
     before = after;
   }
   return pairs;

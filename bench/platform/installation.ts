@@ -11,6 +11,12 @@ import { startSampler, type Sampler } from './sampler.ts';
 import type { Services } from './services.ts';
 
 /** A platform on an empty database of its own: the API, and a worker when it is wanted. */
+export interface FurtherApi {
+  readonly pid: number;
+  readonly origin: string;
+  stop(): Promise<void>;
+}
+
 export interface Installation {
   readonly client: ApiClient;
   readonly secret: string;
@@ -25,7 +31,7 @@ export interface Installation {
   /** Starts several at once and resolves when all are ready. @param envOf what one of them has beside the others */
   startWorkers(count: number, envOf?: (index: number) => Env): Promise<readonly RunningWorker[]>;
   /** Starts one more API, and resolves when it is ready. @param env what it has beside the first */
-  startApi(env: Env): Promise<{ readonly pid: number; readonly origin: string }>;
+  startApi(env: Env): Promise<FurtherApi>;
   /** Stops all that run. */
   stopWorkers(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
   stopApi(): Promise<void>;
@@ -174,7 +180,7 @@ async function start(
     startWorkers,
     async startApi(env) {
       const { child, port } = await startOne('api', 'another api', env);
-      return { pid: child.pid, origin: `http://127.0.0.1:${port}` };
+      return { pid: child.pid, origin: `http://127.0.0.1:${port}`, stop: () => end(child, 'SIGTERM') };
     },
     async stopWorkers(signal = 'SIGTERM') {
       await Promise.all(workers.map(({ child }) => end(child, signal)));

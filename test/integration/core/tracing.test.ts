@@ -1,5 +1,6 @@
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import { Redis } from 'ioredis';
+import pg from 'pg';
 import { inject, afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDatabase, type Database } from '../../../src/core/db/database.ts';
 import { createEgressClient } from '../../../src/core/egress/client.ts';
@@ -75,6 +76,12 @@ describe('instrumented libraries', () => {
     expect(query.instrumentationScope.name).toBe('@opentelemetry/instrumentation-pg');
     expect(Object.values(query.attributes)).toContain('select $1::text as value');
     expect(JSON.stringify(spans.map(shown))).not.toContain(CANARY);
+  });
+
+  test('leave the pools of pg alone, for which nothing would be recorded', () => {
+    const wrapped = '__wrapped'; // by OpenTelemetry's shimmer
+    expect(pg.Client.prototype.query).toHaveProperty(wrapped, true);
+    expect(pg.Pool.prototype.connect).not.toHaveProperty(wrapped);
   });
 
   test('say nothing of how a statement failed but that it did', async () => {

@@ -22,6 +22,12 @@ export function createInstrumentations(): readonly Instrumentation[] {
   ];
 }
 
+/**
+ * Pools of pg: connecting has no spans, and from the first recorded statement on each use of a connection would be counted, for
+ * metrics of OpenTelemetry's that nobody reads (pools.ts has ours).
+ */
+const LEFT_ALONE: ReadonlySet<string> = new Set(['pg-pool']);
+
 const require = createRequire(import.meta.url);
 /** As pg itself finds it. */
 const requireOfPg = createRequire(require.resolve('pg'));
@@ -36,7 +42,7 @@ export function instrumentLoaded(instrumentations: readonly Instrumentation[]): 
     // Every instrumentation has it, for its own base class to call.
     const definitions = (instrumentation as unknown as { init(): Definitions }).init() ?? [];
     for (const { name, patch } of Array.isArray(definitions) ? definitions : [definitions])
-      patch?.(requireOfPg(name));
+      if (!LEFT_ALONE.has(name)) patch?.(requireOfPg(name));
   }
 }
 
