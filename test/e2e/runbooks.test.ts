@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startCluster, type Cluster } from '../support/cluster.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { API_KEY } from '../support/platform.ts';
-import { PROJECT_ROOT } from '../support/processes.ts';
+import { PROJECT_ROOT, type TestProcess } from '../support/processes.ts';
 import { startRedisServer, type RedisServer } from '../support/redis-server.ts';
 import { hasShape, runCommand, shownCommands } from '../support/runbook.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -21,6 +21,7 @@ output: steps.total.output
 let database: TestDatabase;
 let redis: RedisServer;
 let cluster: Cluster;
+let worker: TestProcess;
 let env: Record<string, string>;
 
 beforeAll(async () => {
@@ -33,7 +34,7 @@ beforeAll(async () => {
     // There is a pool to see, without a machine that can isolate.
     env: { SANDBOX_DRIVER: 'process' },
   });
-  const worker = await cluster.startWorker();
+  worker = await cluster.startWorker();
   const [, workerPort] = await worker.waitForOutput(/"port":(\d+)[^\n]*worker started/);
   env = {
     API: cluster.base,
@@ -67,17 +68,18 @@ afterAll(async () => {
   await database?.drop();
 });
 
-/** Waits until API and worker have such a line in their metrics. */
-const bothShow = (line: string): Promise<unknown> =>
+/** Waits until all of these processes have such a line in their metrics. */
+const untilShown = (urls: readonly string[], line: string): Promise<unknown> =>
   waitFor(
     async () => {
-      const pages = await Promise.all(
-        [env['API'], env['WORKER']].map(async (url) => (await fetch(`${url}/metrics`)).text()),
-      );
+      const pages = await Promise.all(urls.map(async (url) => (await fetch(`${url}/metrics`)).text()));
       return pages.every((page) => new RegExp(`^${line}`, 'm').test(page));
     },
-    { timeoutMs: 60_000, intervalMs: 500, what: `both to show ${line}` },
+    { timeoutMs: 90_000, intervalMs: 500, what: `${urls.join(' and ')} to show ${line}` },
   );
+
+/** API and worker. */
+const bothShow = (line: string): Promise<unknown> => untilShown([env['API']!, env['WORKER']!], line);
 
 const FOLDER = join(PROJECT_ROOT, 'docs/runbooks');
 const pages = (await readdir(FOLDER)).filter((file) => file !== 'README.md');
@@ -102,13 +104,25 @@ it('README.md names every variable that the commands are given here', async () =
   expect(named.toSorted()).toEqual(Object.keys(env).toSorted());
 });
 
+/** Runs the commands of a page whose output it shows for while the fault lasts, too. */
+async function expectShownFaulty(page: string): Promise<void> {
+  const faulty = shownCommands(await textOf(page)).filter((shown) => shown.faulty !== undefined);
+  expect(faulty.length).toBeGreaterThan(0);
+  for (const shown of faulty) await expectShown(shown.command, shown.faulty!); // filtered
+}
+
 describe('RedisGone.md', () => {
   it('shows what its commands print while Redis is gone', async () => {
     await redis.stop();
     await bothShow('millrace_redis_up 0');
-    const commands = shownCommands(await textOf('RedisGone.md'));
-    const faulty = commands.filter((shown) => shown.faulty !== undefined);
-    expect(faulty.length).toBeGreaterThan(0);
-    for (const shown of faulty) await expectShown(shown.command, shown.faulty!); // filtered
+    await expectShownFaulty('RedisGone.md');
+  });
+});
+
+describe('NoWorker.md', () => {
+  it('shows what its commands print while no worker runs', async () => {
+    worker.signal('SIGKILL');
+    await untilShown([env['API']!], 'millrace_workers 0');
+    await expectShownFaulty('NoWorker.md');
   });
 });
