@@ -1,9 +1,12 @@
+import { execFile } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dropPrivileges } from './privileges.ts';
 
+const run = promisify(execFile);
 const NOBODY = { uid: 65_532, gid: 65_532 };
 const isRoot = process.getuid?.() === 0;
 
@@ -48,6 +51,21 @@ describe('giving up root', () => {
       expect(await dropPrivileges(NOBODY, { readable: [folder, file], writable: [] })).toEqual({
         isDropped: false,
         description: `root was kept: uid 65532 cannot read ${file}`,
+      });
+    });
+
+    it('when a folder cannot be given away', async () => {
+      await chmod(folder, 0o755);
+      const given = join(folder, 'state');
+      const paths = { readable: [], writable: [given] };
+      const script = `
+        import { dropPrivileges } from ${JSON.stringify(new URL('privileges.ts', import.meta.url).href)};
+        console.log(JSON.stringify(await dropPrivileges(${JSON.stringify(NOBODY)}, ${JSON.stringify(paths)})));`;
+      const node = [process.execPath, '--input-type=module', '--eval', script];
+      const { stdout } = await run('setpriv', ['--inh-caps=-all', '--bounding-set=-chown', ...node]);
+      expect(JSON.parse(stdout)).toEqual({
+        isDropped: false,
+        description: `root was kept: uid 65532 cannot be given ${given} (EPERM; it takes CAP_CHOWN)`,
       });
     });
 

@@ -61,9 +61,19 @@ async function prepare(identity: Identity, paths: PrivilegePaths): Promise<reado
   }
   // Only when it is certain that root will be dropped.
   if (obstacles.length === 0) {
-    for (const path of paths.writable) await chown(path, identity.uid, identity.gid);
+    for (const path of paths.writable) obstacles.push(...(await obstaclesToGiving(path, identity)));
   }
   return [...new Set(obstacles)];
+}
+
+/** Root without CAP_CHOWN, and any file system that knows no owners, refuse it; nothing has been given up by then. */
+async function obstaclesToGiving(path: string, { uid, gid }: Identity): Promise<readonly string[]> {
+  try {
+    await chown(path, uid, gid);
+    return [];
+  } catch (raw) {
+    return [`be given ${path} (${errorCodeOf(raw) ?? String(raw)}; it takes CAP_CHOWN)`];
+  }
 }
 
 async function obstaclesTo(identity: Identity, path: string): Promise<readonly string[]> {

@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { cacheDirectory } from '../support/cache-directory.ts';
 import { startCluster } from '../support/cluster.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { PROJECT_ROOT } from '../support/processes.ts';
 import { makeTempDirectory } from '../support/temp-directory.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -17,10 +18,22 @@ const identityOf = async (
   };
 };
 
-test(
-  'a worker started as root goes on without it, and still runs code in both languages',
+/** setpriv(1) with the capabilities that docs/operations.md asks for, and none besides. */
+async function asDocumented(): Promise<readonly string[]> {
+  const text = await readFile(join(PROJECT_ROOT, 'docs/operations.md'), 'utf8');
+  const [row = ''] = /^\| root, at the start .*$/m.exec(text) ?? [];
+  const names = [...row.matchAll(/CAP_([A-Z_]+)/g)].map(([, name]) => `+${name!.toLowerCase()}`);
+  expect(names).toContain('+sys_admin');
+  return ['setpriv', '--inh-caps=-all', `--bounding-set=${['-all', ...names].join(',')}`];
+}
+
+test.each([
+  ['as root', async () => []],
+  ['as root with no more capabilities than are documented', asDocumented],
+])(
+  'a worker started %s goes on without it, and still runs code in both languages',
   { timeout: 120_000 },
-  async () => {
+  async (_, command) => {
     const database = await createTestDatabase();
     onTestFinished(() => database.drop());
     const cache = await makeTempDirectory();
@@ -36,7 +49,7 @@ test(
       },
     });
     onTestFinished(() => cluster.stop());
-    const worker = await cluster.startWorker();
+    const worker = await cluster.startWorker(await command());
     await waitFor(() => Promise.resolve(/root was (dropped|kept)/.test(worker.output())), {
       what: 'the worker to leave root',
       timeoutMs: 60_000,

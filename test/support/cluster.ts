@@ -6,7 +6,8 @@ import { untilReady } from './until-ready.ts';
 
 export interface Cluster extends ApiClient {
   readonly api: TestProcess;
-  startWorker(): Promise<TestProcess>;
+  /** @param under the start of a command that is given the worker's */
+  startWorker(under?: readonly string[]): Promise<TestProcess>;
   /** Starts another process with the same configuration; for replicas of the API. */
   startApi(): Promise<{ readonly process: TestProcess; readonly client: ApiClient }>;
   stop(): Promise<void>;
@@ -46,9 +47,10 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       ...client,
       api,
       startApi,
-      async startWorker() {
+      async startWorker(under = []) {
         const port = await freePort();
-        const worker = processes.start(platformCommand('worker', options), {
+        const [program, ...args] = [...under, ...platformCommand('worker', options)];
+        const worker = processes.start([program!, ...args], {
           env: { ...environment, WORKER_PORT: String(port) },
         });
         await untilReady(worker, port);
