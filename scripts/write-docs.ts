@@ -109,8 +109,8 @@ function capacitySection(): string {
   const of = (what: string): string => figure(performance, what);
   const meanwhile = of('executions/s meanwhile');
   const memory = {
-    api: of('memory of the API under load (highest RSS)'),
-    worker: of('memory of the worker under load (highest RSS)'),
+    api: of('memory of the API under load (highest RSS of a round)'),
+    worker: of('memory of the worker under load (highest RSS of a round)'),
   };
   return table(
     ['load', 'one of it does', 'its CPU for each', 'CPU of PostgreSQL for each', 'memory, at most'],
