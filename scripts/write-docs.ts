@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
+import { FIGURES, type FigureName } from '../bench/targets.ts';
 import { statusOf } from '../src/api/http/problem.ts';
 import { clientKeys, dataDirectoryKeys } from '../src/cli/config-keys.ts';
 import { apiKeys } from '../src/core/config/api-keys.ts';
@@ -83,67 +84,65 @@ function bucketsSection(): string {
 
 const PERFORMANCE = 'docs/performance.md';
 
-/** A figure of docs/performance.md as it is there, with its unit. */
-function figure(performance: string, what: string): string {
-  const row = performance.split('\n').find((line) => line.startsWith(`| ${what} `));
+/** A figure as docs/performance.md has it, with its unit. */
+function figureIn(performance: string, name: FigureName): string {
+  const { title } = FIGURES[name];
+  const row = performance.split('\n').find((line) => line.startsWith(`| ${title} `));
   const [, , measured] = row?.split('|').map((part) => part.trim().replaceAll('**', '')) ?? [];
-  if (measured === undefined) throw new Error(`${PERFORMANCE} has no figure ${JSON.stringify(what)}`);
+  if (measured === undefined) throw new Error(`${PERFORMANCE} has no figure ${JSON.stringify(title)}`);
   return measured;
 }
 
 const NOT_MEASURED = 'not measured';
 
-function codeRow(of: (what: string) => string, runtime: 'JavaScript' | 'Python'): readonly string[] {
-  const backlog = `${runtime} backlog: CPU of`;
-  return [
-    `executions of one \`code\` step in ${runtime}`,
-    `${of(`${runtime} steps/s, one worker, backlog`)} a worker`,
-    `${of(`${backlog} the worker for each step`)}, and ${of(`${backlog} the sandboxes for each step`)} in sandboxes`,
-    runtime === 'JavaScript' ? of(`${backlog} PostgreSQL for each step`) : NOT_MEASURED,
-    `${of(`memory of a ${runtime} sandbox after a backlog`)} a sandbox, beside the worker`,
-  ];
-}
-
 function capacitySection(): string {
   const performance = readFileSync(pathOf(PERFORMANCE), 'utf8');
-  const of = (what: string): string => figure(performance, what);
-  const meanwhile = of('executions/s meanwhile');
-  const memory = {
-    api: of('memory of the API under load (highest RSS of a round)'),
-    worker: of('memory of the worker under load (highest RSS of a round)'),
-  };
+  const of = (name: FigureName): string => figureIn(performance, name);
   return table(
     ['load', 'one of it does', 'its CPU for each', 'CPU of PostgreSQL for each', 'memory, at most'],
     [
       [
         'webhooks accepted, nothing else running',
-        `${of('accepts/s, API alone, 50 connections, HMAC verified')} an API`,
-        of('accepts, API alone: CPU of the API for each'),
-        of('accepts, API alone: CPU of PostgreSQL for each'),
-        memory.api,
+        `${of('acceptsPerSecond')} an API`,
+        of('acceptCpuApiMs'),
+        of('acceptCpuPostgresMs'),
+        of('apiMemoryMb'),
       ],
       [
         'webhooks accepted while a worker executes',
-        `${of('accepts/s while a worker executes')} an API, ${meanwhile} a worker`,
+        `${of('mixedAcceptsPerSecond')} an API, ${of('mixedExecutionsPerSecond')} a worker`,
         NOT_MEASURED,
         NOT_MEASURED,
         NOT_MEASURED,
       ],
       [
         'executions of three `transform` steps',
-        `${of('executions/s of 3 `transform` steps, one worker')} a worker`,
-        of('3 `transform` steps: CPU of the worker for each execution'),
-        of('3 `transform` steps: CPU of PostgreSQL for each execution'),
-        memory.worker,
+        `${of('transformPerSecond')} a worker`,
+        of('transformCpuWorkerMs'),
+        of('transformCpuPostgresMs'),
+        of('workerMemoryMb'),
       ],
       [
         'executions of three `http` steps',
-        `${of('executions/s of 3 `http` steps to a local sink, one worker')} a worker`,
-        of('3 `http` steps: CPU of the worker for each execution'),
-        of('3 `http` steps: CPU of PostgreSQL for each execution'),
-        memory.worker,
+        `${of('httpPerSecond')} a worker`,
+        of('httpCpuWorkerMs'),
+        of('httpCpuPostgresMs'),
+        of('workerMemoryMb'),
       ],
-      ...(['JavaScript', 'Python'] as const).map((runtime) => codeRow(of, runtime)),
+      [
+        'executions of one `code` step in JavaScript',
+        `${of('codePerSecond')} a worker`,
+        `${of('codeCpuWorkerMs')}, and ${of('codeCpuSandboxMs')} in sandboxes`,
+        of('codeCpuPostgresMs'),
+        `${of('usedMemoryMb')} a sandbox, beside the worker`,
+      ],
+      [
+        'executions of one `code` step in Python',
+        `${of('codePythonPerSecond')} a worker`,
+        `${of('codePythonCpuWorkerMs')}, and ${of('codePythonCpuSandboxMs')} in sandboxes`,
+        NOT_MEASURED,
+        `${of('usedPythonMemoryMb')} a sandbox, beside the worker`,
+      ],
     ],
   );
 }
