@@ -10,13 +10,14 @@ import { residentBytes } from './proc.ts';
 import { startSampler, type Sampler } from './sampler.ts';
 import type { Services } from './services.ts';
 
-/** A platform on an empty database of its own: the API, and a worker when it is wanted. */
+/** One that runs beside an installation's own, on the same database. */
 export interface FurtherApi {
   readonly pid: number;
   readonly origin: string;
   stop(): Promise<void>;
 }
 
+/** A platform on an empty database of its own: the API, and a worker when it is wanted. */
 export interface Installation {
   readonly client: ApiClient;
   readonly secret: string;
