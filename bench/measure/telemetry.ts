@@ -252,7 +252,7 @@ export const telemetryExecute = workOff({
 export const telemetryHttp = workOff({
   name: 'telemetry-http',
   what: '3 http steps',
-  perSecond: 700,
+  perSecond: 1000,
   definition: (sink) => httpWorkflow(sink, STEPS),
   figures: {
     without: 'telemetryHttpCpuMs',

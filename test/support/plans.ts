@@ -10,6 +10,8 @@ interface PlanNode {
   readonly 'Rows Removed by Filter'?: number;
   readonly 'Rows Removed by Index Recheck'?: number;
   readonly 'Heap Fetches'?: number;
+  /** From PostgreSQL 18 on; in all loops. */
+  readonly 'Index Searches'?: number;
   readonly Plans?: readonly PlanNode[];
 }
 
@@ -21,6 +23,8 @@ export interface Work {
   readonly indexOnlyRows: number;
   /** Partitions that were read whole; other tables are small. */
   readonly readWhole: readonly string[];
+  /** Descents into indexes; one for each look-up, and one for each value that a scan skips to. */
+  readonly indexSearches: number;
   /** The most rows that went through one sort. */
   readonly sortedRows: number;
   /** The plans, to look at when a test fails. */
@@ -64,6 +68,7 @@ export async function workOf(client: pg.ClientBase, work: () => Promise<unknown>
   return {
     tableRows: sum((node) => (/^(Index|Seq|Bitmap Heap) Scan$/.test(node['Node Type']) ? rowsRead(node) : 0)),
     indexOnlyRows: sum((node) => (node['Node Type'] === 'Index Only Scan' ? rowsRead(node) : 0)),
+    indexSearches: sum((node) => node['Index Searches'] ?? 0),
     readWhole: nodes
       .filter((node) => node['Node Type'] === 'Seq Scan' && rowsRead(node) > 0)
       .map((node) => node['Relation Name'] ?? '')

@@ -1,6 +1,6 @@
 import { one, type Database, type Queryable } from '../db/database.ts';
 import { ACCEPTED_IN } from './machine.ts';
-import { EXECUTION_FORMAT, MAX_LOST_LEASES, type ExecutionState } from './status.ts';
+import { EXECUTION_FORMAT, MAX_LOST_LEASES, stateOfRow, type ExecutionState } from './status.ts';
 
 /** The webhook request of an execution, as it was stored. */
 export interface DeliveryRecord {
@@ -100,8 +100,8 @@ select c.id, c.tenant_id, c.workflow_id, c.version, c.state, c.trigger_type, c.t
   d.method, d.query, d.headers, d.body, (extract(epoch from d.received_at) * 1000)::float8 as received_ms
 from claimed c left join delivery d on d.id = c.delivery_id`;
 
-const isDue = `next_dispatch_at <= now() and format = ${EXECUTION_FORMAT}
-  and state in (${ACCEPTED_IN.claim.map((state) => `'${state}'`).join(', ')})`;
+const CLAIMABLE = `format = ${EXECUTION_FORMAT}
+  and ${stateOfRow('execution')} in (${ACCEPTED_IN.claim.map((state) => `'${state}'`).join(', ')})`;
 
 /**
  * Claims those of `ids` that are due and that nobody else holds; the rest is passed over in silence.
@@ -119,7 +119,9 @@ export async function claimByIds(
     name: 'claim-by-ids',
     text: `with due as materialized (
       select id, state = 'running' as was_running from execution
-      where id = any($2::uuid[]) and tenant_id <> all($3::uuid[]) and ${isDue}
+      where id = any($2::uuid[]) and tenant_id <> all($3::uuid[]) and ${CLAIMABLE}
+        -- Not by the dispatch index, which planners take for empty where nothing was due when it was last analysed.
+        and coalesce(next_dispatch_at, 'infinity') <= now()
       for no key update skip locked
     ), ${CLAIM}`,
     values: [leaseMs, ids, excludedTenants],
@@ -146,7 +148,7 @@ export async function claimDue(
     ), due as materialized (
       select e.id, e.state = 'running' as was_running from quota q cross join lateral (
         select id, state from execution
-        where tenant_id = q.tenant_id and ${isDue}
+        where tenant_id = q.tenant_id and next_dispatch_at <= now() and ${CLAIMABLE}
         order by next_dispatch_at limit q.take
         for no key update skip locked
       ) e
@@ -247,7 +249,7 @@ export async function heartbeat(
     name: 'heartbeat',
     text: `update execution e set next_dispatch_at = now() + $3::float8 * interval '1 millisecond'
       from unnest($1::uuid[], $2::uuid[]) as h(id, lease_id)
-      where e.id = h.id and e.lease_id = h.lease_id and e.state = 'running'
+      where e.id = h.id and e.lease_id = h.lease_id and ${stateOfRow('e')} = 'running'
       returning e.id, e.cancel_requested_at is not null as cancelled`,
     values: [leases.map((lease) => lease.executionId), leases.map((lease) => lease.leaseId), leaseMs],
   });
@@ -260,7 +262,7 @@ export async function checkLeases(db: Queryable, leases: readonly HeldLease[]): 
     name: 'check-leases',
     text: `select e.id, e.cancel_requested_at is not null as cancelled
       from unnest($1::uuid[], $2::uuid[]) as h(id, lease_id)
-      join execution e on e.id = h.id and e.lease_id = h.lease_id and e.state = 'running'`,
+      join execution e on e.id = h.id and e.lease_id = h.lease_id and ${stateOfRow('e')} = 'running'`,
     values: [leases.map((lease) => lease.executionId), leases.map((lease) => lease.leaseId)],
   });
   return toLeaseCheck(rows);

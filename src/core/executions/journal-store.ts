@@ -2,7 +2,7 @@ import type { Queryable } from '../db/database.ts';
 import type { JsonValue } from '../json.ts';
 import type { Span } from '../telemetry/tracing.ts';
 import type { RecordedError, StepRun } from './journal.ts';
-import type { StepState } from './status.ts';
+import { stateOfRow, type StepState } from './status.ts';
 
 /** A line of a step's log. */
 export interface StepLogLine {
@@ -169,7 +169,7 @@ const partsOf = (writes: readonly JournalWrite[]): Parts => ({
   logs: writes.some((write) => write.logs.length > 0),
 });
 
-const IS_MINE = `e.id = w.id and e.lease_id = w.lease_id and e.state = 'running'`;
+const IS_MINE = `e.id = w.id and e.lease_id = w.lease_id and ${stateOfRow('e')} = 'running'`;
 
 const MOVED = `moved as (
   update execution e set

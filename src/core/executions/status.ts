@@ -2,6 +2,15 @@
 export const EXECUTION_STATES = ['queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled'] as const;
 export type ExecutionState = (typeof EXECUTION_STATES)[number];
 
+/**
+ * SQL: the state of an execution to compare with, for statements that look rows up by key or by when they are due. To the
+ * planner it is not the column, and so no reason to take an index of states instead: it would do so whenever it knows too
+ * little of a partition (each new one), and read all that waits to claim ten.
+ *
+ * @param alias of the table
+ */
+export const stateOfRow = (alias: string): string => `(${alias}.state || '')`;
+
 export const TERMINAL_EXECUTION_STATES = ['succeeded', 'failed', 'cancelled'] as const;
 export type TerminalExecutionState = (typeof TERMINAL_EXECUTION_STATES)[number];
 

@@ -108,14 +108,15 @@ describe('an attempt', { timeout: 60_000 }, () => {
     const before = attempts.map(({ links }) => links.map(({ context }) => context.spanId));
     expect(before).toEqual([[], [idOf(attempts[0]!)], [idOf(attempts[1]!)]]);
   };
-  const flaky = (): string =>
-    `id: flaky, http: { url: "${sink.url}/flaky" }, retry: { attempts: 3, backoff: fixed, initial: 50ms }`;
+  const flaky = (initial: string): string =>
+    `id: flaky, http: { url: "${sink.url}/flaky" }, retry: { attempts: 3, backoff: fixed, initial: ${initial} }`;
 
   test('is linked to the one before when the execution gave its lease up in between', async () => {
     const { traceId } = await run(`
 name: retries
 ${WEBHOOK}
-steps: [ { ${flaky()} } ]
+# Longer than it takes to record an attempt on a busy machine: what is due by then goes on in the same lease.
+steps: [ { ${flaky('1s')} } ]
 `);
     const spans = await traceWith(traceId, { 'step.http': 3, 'execution.run': 3 });
     const attempts = named(spans, 'step.http');
@@ -130,7 +131,7 @@ steps: [ { ${flaky()} } ]
 name: retries-of-one
 ${WEBHOOK}
 steps:
-  - { ${flaky()}, forEach: [1] }
+  - { ${flaky('50ms')}, forEach: [1] }
   - { id: slow, http: { url: "${sink.url}/slow" } }
 `);
     const spans = await traceWith(traceId, { 'step.http': 4 });
