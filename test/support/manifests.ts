@@ -381,13 +381,7 @@ export async function extendOverlay(
     'components',
     (additions.platform ?? []).map((name) => `../../../components/${name}`),
   );
-  await extend(
-    join(overlay, 'runners'),
-    'components',
-    (additions.runners ?? []).map((name) => `../../../components/${name}`),
-  );
-  if (additions.runners?.includes('keda-runners')) await withoutReplicas(join(overlay, 'runners'));
-  await extend(join(overlay, 'runners'), 'patches', additions.runnerPatches ?? []);
+  await extendRunners(overlay, additions);
   await extend(platform, 'resources', Object.keys(additions.resources ?? {}));
   for (const [file, text] of Object.entries(additions.resources ?? {})) {
     await writeFile(join(platform, file), text);
@@ -408,6 +402,21 @@ export async function extendOverlay(
     (additions.cluster ?? []).map((name) => `../../components/${name}`),
   );
   return overlay;
+}
+
+/** Adds to the runners of an overlay, also of one that is in use already. */
+export async function extendRunners(
+  overlay: string,
+  { runners = [], runnerPatches = [] }: Pick<Additions, 'runners' | 'runnerPatches'>,
+): Promise<void> {
+  const folder = join(overlay, 'runners');
+  await extend(
+    folder,
+    'components',
+    runners.map((name) => `../../../components/${name}`),
+  );
+  if (runners.includes('keda-runners')) await withoutReplicas(folder);
+  await extend(folder, 'patches', runnerPatches);
 }
 
 /** As component `keda-runners` asks for. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { tool } from '../../support/manifests.ts';
+import { extendRunners, tool } from '../../support/manifests.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { expectNoDrift } from '../harness/drift.ts';
 import { startGate, type Gate } from '../harness/gate.ts';
@@ -29,6 +29,18 @@ const patient = (url: string): string => `name: patient
 triggers: { push: { webhook: { verify: { scheme: none } } } }
 steps:
   - { id: wait, http: { method: POST, url: "${url}/" } }
+`;
+
+const POOL = 'runner-warm-pool';
+/** For each runner that waits, as the component has it. */
+const CLAIMS_A_RUNNER = 6;
+const POOLS_SCALED = 'Warm pools scaled by their claims';
+
+/** Takes a runner of its own each time. */
+const ALONE = `name: alone
+triggers: { push: { webhook: { verify: { scheme: none } } } }
+steps:
+  - { id: run, code: steps/run.js, isolation: execution }
 `;
 
 interface Reading {
@@ -96,7 +108,7 @@ function decisionOf({ status }: Autoscaler): Decision | undefined {
 
 /** Component keda on staging, with KEDA itself. Building it takes ten minutes, the first time. */
 export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
-  if (!isAll) report.section(SCALED, [NOT_RUN]);
+  if (!isAll) for (const title of [SCALED, POOLS_SCALED]) report.section(title, [NOT_RUN]);
   describe.runIf(isAll)('the workers of staging, with KEDA', () => {
     let gate: Gate;
     let staging: Staging;
@@ -243,6 +255,83 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         ]);
       },
     );
+
+    it('keep more runners ready while workflows take many', { timeout: 600_000 }, async () => {
+      const { runners, overlay } = staging.installation;
+      const pool = (): Promise<Deployment> => kubectl.get<Deployment>(runners, 'deployment', POOL);
+      const waiting = async (): Promise<number> => (await pool()).status.readyReplicas ?? 0;
+      const scaler = (): Promise<Autoscaler> =>
+        kubectl.get<Autoscaler>(runners, 'horizontalpodautoscaler', `${POOL}-hpa`);
+      const limits = (least: number, most: number) => [
+        { op: 'replace', path: '/spec/minReplicaCount', value: least },
+        { op: 'replace', path: '/spec/maxReplicaCount', value: most },
+        {
+          op: 'replace',
+          path: '/spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown',
+          value: {
+            stabilizationWindowSeconds: 15,
+            policies: [{ type: 'Pods', value: 2, periodSeconds: 15 }],
+          },
+        },
+      ];
+      // As few as a node of two cores holds beside staging.
+      await extendRunners(overlay, {
+        runners: ['keda-runners'],
+        runnerPatches: [
+          { target: { kind: 'ScaledObject', name: `${POOL}$` }, patch: JSON.stringify(limits(1, 3)) },
+          { target: { kind: 'ScaledObject', name: `${POOL}-python` }, patch: JSON.stringify(limits(1, 1)) },
+        ],
+      });
+      const { code, stderr } = await staging.installation.apply();
+      expect(code, stderr).toBe(0);
+      await waitFor(async () => (await scaler()).spec.minReplicas === 1 && (await waiting()) === 1, {
+        timeoutMs: 120_000,
+        intervalMs: 1000,
+        what: 'one runner to wait',
+      });
+      await expectNoDrift(kubectl, staging.installation);
+
+      const { hook: alone } = await staging.client.deploy(ALONE, {
+        'steps/run.js': 'export default () => 1;\n',
+      });
+      const startedAt = performance.now();
+      let taken = 0;
+      let grown: Autoscaler | undefined;
+      while (grown === undefined) {
+        expect(taken).toBeLessThan(100);
+        const reply = await staging.client.post(alone, {});
+        expect(reply.status, reply.text).toBe(202);
+        expect(await staging.client.finished(reply.data.executionId as string, 60_000)).toMatchObject({
+          state: 'succeeded',
+        });
+        taken++;
+        const now = await scaler();
+        if (now.status.desiredReplicas > 1) grown = now;
+      }
+      const grownAfterMs = performance.now() - startedAt;
+      expect(taken).toBeGreaterThan(CLAIMS_A_RUNNER);
+      expect(grown.status.conditions?.find(({ type }) => type === 'ScalingActive')?.message).toContain(
+        'javascript_claims_per_minute',
+      );
+      await waitFor(async () => (await waiting()) > 1, {
+        timeoutMs: 60_000,
+        intervalMs: 500,
+        what: 'more runners to wait',
+      });
+      const most = await waiting();
+
+      const quietAt = performance.now();
+      await waitFor(async () => (await pool()).spec.replicas === 1, {
+        timeoutMs: 240_000,
+        intervalMs: 1000,
+        what: 'one runner to wait again',
+      });
+      report.section(POOLS_SCALED, [
+        `Staging with component keda-runners, one runner at least, one for each ${CLAIMS_A_RUNNER} claims a minute: ${taken} executions with a runner each had`,
+        `${grown.status.desiredReplicas} wait after ${Math.round(grownAfterMs / 1000)} s (${most} ready), and one ${Math.round((performance.now() - quietAt) / 1000)} s after the last of them, with 15 s instead of 600 s`,
+        'before pools become smaller.',
+      ]);
+    });
 
     const counts = async (): Promise<Readonly<Record<string, number>>> => {
       const { data } = await staging.client.call('GET', '/api/v1/executions/stats?workflow=patient');
