@@ -240,7 +240,7 @@ async function watchBoth(context: MeasureContext, installation: Installation): P
 export const telemetryExecute = workOff({
   name: 'telemetry-execute',
   what: '3 transform steps',
-  perSecond: 2200,
+  perSecond: 3500,
   definition: () => transformWorkflow(),
   figures: {
     without: 'telemetryTransformCpuMs',
