@@ -10,12 +10,16 @@ import { createInstallation, type Installation } from '../harness/installation.t
 import { isReady, podsOf, settled, type Deployment, type List, type Pod } from '../harness/kubectl.ts';
 import { MACHINE, machineAccess } from '../harness/machine.ts';
 import { table } from '../harness/report.ts';
+import { run as runCommand } from '../harness/run.ts';
 import type { Part } from './part.ts';
 import { describeSharedPool } from './shared-pool.ts';
 
 const WAITING = 'millrace.dev/pool';
 const CLAIMED = 'millrace.dev/claimed-by';
 const POOLS = ['runner-warm-pool', 'runner-warm-pool-python'] as const;
+/** What the worker logs. */
+const EMPTY = 'no runner of the warm pool is ready';
+const FULL_AGAIN = 'the warm pool has runners again';
 const WARM_SAMPLES = 20;
 const COLD_SAMPLES = 3;
 const REUSED_SAMPLES = 20;
@@ -296,6 +300,72 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
         report.section('A deleted pool', [
           `All runners that waited were deleted, and as many were ready ${seconds} s later.`,
         ]);
+      },
+    );
+
+    it.skipIf(isShort).each([
+      {
+        what: 'the RuntimeClass',
+        remove: ['delete', 'runtimeclass', 'gvisor'],
+        reason: /RuntimeClass "gvisor" not found/i,
+        finding: /^ERROR +kubernetes\.runtime_class +there is no RuntimeClass gvisor\n +→ kubectl apply -k /m,
+        mend: () => dev.command('kubectl apply -k deployments/kubernetes/cluster'),
+      },
+      {
+        what: 'its Deployment',
+        remove: ['delete', 'deployment', POOLS[0]],
+        reason: /there is no such Deployment/,
+        finding:
+          /^ERROR +kubernetes\.runners .*there is no such Deployment.*\n +→ kubectl apply -k .* -l millrace\.dev\/part=warm-pool$/m,
+        mend: () => dev.apply(['--selector', 'millrace.dev/part=warm-pool']),
+      },
+    ])(
+      'says that $what is gone, and is full again when somebody does what it says',
+      { timeout: 400_000 },
+      async ({ remove, reason, finding, mend }) => {
+        await poolsReady();
+        const [worker] = await podsOf(kubectl, dev.namespace, 'app.kubernetes.io/component=worker');
+        const said = async (message: string): Promise<readonly Record<string, unknown>[]> => {
+          const log = await kubectl.run(['--namespace', dev.namespace, 'logs', worker!.metadata.name]);
+          return log
+            .split('\n')
+            .filter((line) => line.startsWith('{'))
+            .map((line) => JSON.parse(line) as Record<string, unknown>)
+            .filter(({ msg }) => msg === message);
+        };
+        const before = (await said(EMPTY)).length;
+        const again = (await said(FULL_AGAIN)).length;
+        await kubectl.run(['--namespace', dev.runners, ...remove]);
+        await kubectl.run([
+          '--namespace',
+          dev.runners,
+          'delete',
+          'pods',
+          '--selector',
+          WAITING,
+          '--wait=false',
+        ]);
+        const line = await waitFor(
+          async () => (await said(EMPTY)).slice(before).find((one) => reason.test(String(one['reason']))),
+          { timeoutMs: 120_000, intervalMs: 1000, what: 'the worker to say what is missing' },
+        );
+        expect(line['remedy']).toMatch(/^kubectl apply -k /);
+        const doctor = await runCommand(
+          [process.execPath, 'bin/millrace.js', 'doctor', '--kubernetes', '-n', dev.namespace],
+          { env: kubectl.env },
+        );
+        expect(doctor.stdout).toMatch(finding);
+        expect(doctor.code).toBe(1);
+
+        const mended = await mend();
+        expect(mended.code, mended.stderr).toBe(0);
+        // Kubernetes tries less and less often what it could not do.
+        await poolsReady();
+        await waitFor(async () => (await said(FULL_AGAIN)).length > again, {
+          timeoutMs: 60_000,
+          intervalMs: 1000,
+          what: 'the worker to say that all is well again',
+        });
       },
     );
 
