@@ -3,6 +3,7 @@ import type { JsonValue } from '../../../src/core/json.ts';
 import type { TakenOverInput } from '../../support/taken-over.ts';
 import { checkAllDenied, outputObject, type Attack, type Surroundings } from './attack.ts';
 import { forbiddenTargets } from './broker.ts';
+import { KILLED_WITHIN_MS } from './exhaustion.ts';
 import { checkEnvironment, checkKernel, ENVIRONMENT_TEXT, HOST_DOORS, KERNEL_TEXT } from './host.ts';
 import { NETWORK_DOORS, targets } from './network.ts';
 import { SIGNAL_DOORS } from './processes.ts';
@@ -167,6 +168,7 @@ await new Promise(() => {});`,
     name: 'a memory bomb of buffers ends as out_of_memory',
     attack: 'const kept = []; for (;;) kept.push(new Uint8Array(1 << 24).fill(1 + kept.length));',
     ends: ['out_of_memory'],
+    withinMs: KILLED_WITHIN_MS,
     heavy: true,
   }),
   takeover({
@@ -174,6 +176,7 @@ await new Promise(() => {});`,
     name: 'a memory bomb on the heap ends as out_of_memory, or with the runner',
     attack: 'const kept = []; for (;;) kept.push(new Array(100000).fill({ a: kept.length }));',
     ends: ['out_of_memory', 'resource_limit'],
+    withinMs: KILLED_WITHIN_MS,
     heavy: true,
   }),
 ];
