@@ -72,7 +72,8 @@ interface ClaimRow {
 
 /**
  * The compare-and-set of a claim, over the rows that `due` locked: exactly what `transition` of machine.ts says for
- * `claim`. The first claim's delivery comes along, which saves a round trip.
+ * `claim`. The first claim's delivery comes along, which saves a round trip. Ids are named twice for the same reason as in
+ * journal-store.ts.
  */
 const CLAIM = `
 claimed as (
@@ -89,7 +90,7 @@ claimed as (
     finished_at = case when e.lost_leases + (e.state = 'running')::int >= ${MAX_LOST_LEASES} then now() end,
     error = case when e.lost_leases + (e.state = 'running')::int >= ${MAX_LOST_LEASES}
       then '{"code":"worker_lost","message":"The execution lost its worker ${MAX_LOST_LEASES} times; it may be what ends them"}'::json end
-  from due where e.id = due.id
+  from due where e.id = due.id and e.id = any(array(select id from due))
   returning e.*, due.was_running as took_over
 )
 select c.id, c.tenant_id, c.workflow_id, c.version, c.state, c.trigger_type, c.trigger_name, c.delivery_id, c.input, c.traceparent,
@@ -98,7 +99,7 @@ select c.id, c.tenant_id, c.workflow_id, c.version, c.state, c.trigger_type, c.t
   (extract(epoch from c.started_at) * 1000)::float8 as started_ms,
   c.dispatch_number > 1 or c.retry_of is not null as has_journal,
   d.method, d.query, d.headers, d.body, (extract(epoch from d.received_at) * 1000)::float8 as received_ms
-from claimed c left join delivery d on d.id = c.delivery_id`;
+from claimed c left join delivery d on d.id = c.delivery_id and d.id = any(array(select delivery_id from claimed))`;
 
 const CLAIMABLE = `format = ${EXECUTION_FORMAT}
   and ${stateOfRow('execution')} in (${ACCEPTED_IN.claim.map((state) => `'${state}'`).join(', ')})`;
@@ -249,7 +250,7 @@ export async function heartbeat(
     name: 'heartbeat',
     text: `update execution e set next_dispatch_at = now() + $3::float8 * interval '1 millisecond'
       from unnest($1::uuid[], $2::uuid[]) as h(id, lease_id)
-      where e.id = h.id and e.lease_id = h.lease_id and ${stateOfRow('e')} = 'running'
+      where e.id = h.id and e.id = any($1::uuid[]) and e.lease_id = h.lease_id and ${stateOfRow('e')} = 'running'
       returning e.id, e.cancel_requested_at is not null as cancelled`,
     values: [leases.map((lease) => lease.executionId), leases.map((lease) => lease.leaseId), leaseMs],
   });
@@ -262,7 +263,7 @@ export async function checkLeases(db: Queryable, leases: readonly HeldLease[]): 
     name: 'check-leases',
     text: `select e.id, e.cancel_requested_at is not null as cancelled
       from unnest($1::uuid[], $2::uuid[]) as h(id, lease_id)
-      join execution e on e.id = h.id and e.lease_id = h.lease_id and ${stateOfRow('e')} = 'running'`,
+      join execution e on e.id = h.id and e.id = any($1::uuid[]) and e.lease_id = h.lease_id and ${stateOfRow('e')} = 'running'`,
     values: [leases.map((lease) => lease.executionId), leases.map((lease) => lease.leaseId)],
   });
   return toLeaseCheck(rows);
