@@ -5,11 +5,11 @@ import { waitFor } from '../../support/wait-for.ts';
 import { expectNoDrift } from '../harness/drift.ts';
 import { startGate, type Gate } from '../harness/gate.ts';
 import { findKit } from '../harness/kit.ts';
-import type { Deployment, KubernetesObject } from '../harness/kubectl.ts';
+import { podsOf, type Deployment, type KubernetesObject } from '../harness/kubectl.ts';
 import { MACHINE } from '../harness/machine.ts';
 import { NOT_RUN, table } from '../harness/report.ts';
 import { runWell } from '../harness/run.ts';
-import { installStaging, WORKER, type Staging } from '../harness/staging.ts';
+import { API, installStaging, WORKER, type Staging } from '../harness/staging.ts';
 import type { Part } from './part.ts';
 
 const AGE = 's0-metric-api-millrace_queue_oldest_age_seconds';
@@ -31,6 +31,7 @@ steps:
   - { id: wait, http: { method: POST, url: "${url}/" } }
 `;
 
+const WORKERS = 'app.kubernetes.io/component=worker';
 const POOL = 'runner-warm-pool';
 /** For each runner that waits, as the component has it. */
 const CLAIMS_A_RUNNER = 6;
@@ -197,6 +198,12 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
       'become more by %s while their processors have time, and less afterwards',
       { timeout: 400_000 },
       async (what, metric, { waiting, load, isTakenWhole }) => {
+        // One that is leaving still has its place on the node, which the third one needs.
+        await waitFor(async () => (await podsOf(kubectl, namespace(), WORKERS)).length === 2, {
+          timeoutMs: 120_000,
+          intervalMs: 1000,
+          what: 'no more than two workers',
+        });
         await decided('idle workers', ({ replicas, cpu }) => replicas === 2 && cpu < CPU_TARGET / 2);
         gate.shut();
         await occupyWorkers();
@@ -274,7 +281,7 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
           },
         },
       ];
-      // As few as a node of two cores holds beside staging.
+      // As few as a node of two cores holds beside one API and one worker.
       await extendRunners(overlay, {
         runners: ['keda-runners'],
         runnerPatches: [
@@ -284,12 +291,24 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
       });
       const { code, stderr } = await staging.installation.apply();
       expect(code, stderr).toBe(0);
-      await waitFor(async () => (await scaler()).spec.minReplicas === 1 && (await waiting()) === 1, {
-        timeoutMs: 120_000,
+      await waitFor(async () => (await scaler()).spec.minReplicas === 1, {
+        timeoutMs: 60_000,
+        intervalMs: 1000,
+        what: 'the pool to have its autoscaler',
+      });
+      await expectNoDrift(kubectl, staging.installation);
+      const patch = (kind: string, name: string, spec: object): Promise<string> =>
+        kubectl.run([
+          ...['--namespace', namespace(), 'patch', kind, name],
+          ...['--type=merge', '--patch', JSON.stringify({ spec })],
+        ]);
+      await patch('scaledobject', WORKER, { minReplicaCount: 1, maxReplicaCount: 1 });
+      await patch('horizontalpodautoscaler', `${API}-hpa`, { minReplicas: 1, maxReplicas: 1 });
+      await waitFor(async () => (await waiting()) === 1, {
+        timeoutMs: 180_000,
         intervalMs: 1000,
         what: 'one runner to wait',
       });
-      await expectNoDrift(kubectl, staging.installation);
 
       const { hook: alone } = await staging.client.deploy(ALONE, {
         'steps/run.js': 'export default () => 1;\n',
