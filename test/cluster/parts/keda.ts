@@ -299,8 +299,14 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
       await expectNoDrift(kubectl, staging.installation);
       const patch = (kind: string, name: string, spec: object): Promise<string> =>
         kubectl.run([
-          ...['--namespace', namespace(), 'patch', kind, name],
-          ...['--type=merge', '--patch', JSON.stringify({ spec })],
+          '--namespace',
+          namespace(),
+          'patch',
+          kind,
+          name,
+          '--type=merge',
+          '--patch',
+          JSON.stringify({ spec }),
         ]);
       await patch('scaledobject', WORKER, { minReplicaCount: 1, maxReplicaCount: 1 });
       await patch('horizontalpodautoscaler', `${API}-hpa`, { minReplicas: 1, maxReplicas: 1 });
