@@ -263,7 +263,7 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
       },
     );
 
-    it('keep more runners ready while workflows take many', { timeout: 600_000 }, async () => {
+    it('keep more runners ready while workflows take many', { timeout: 900_000 }, async () => {
       const { runners, overlay } = staging.installation;
       const pool = (): Promise<Deployment> => kubectl.get<Deployment>(runners, 'deployment', POOL);
       const waiting = async (): Promise<number> => (await pool()).status.readyReplicas ?? 0;
@@ -310,11 +310,14 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         ]);
       await patch('scaledobject', WORKER, { minReplicaCount: 1, maxReplicaCount: 1 });
       await patch('horizontalpodautoscaler', `${API}-hpa`, { minReplicas: 1, maxReplicas: 1 });
-      await waitFor(async () => (await waiting()) === 1, {
-        timeoutMs: 180_000,
-        intervalMs: 1000,
-        what: 'one runner to wait',
-      });
+      await waitFor(
+        async () => {
+          const components = ['api', 'worker'].map((one) => `app.kubernetes.io/component=${one}`);
+          const pods = await Promise.all(components.map((one) => podsOf(kubectl, namespace(), one)));
+          return pods.every(({ length }) => length === 1) && (await waiting()) === 1;
+        },
+        { timeoutMs: 240_000, intervalMs: 1000, what: 'one runner to wait beside one API and one worker' },
+      );
 
       const { hook: alone } = await staging.client.deploy(ALONE, {
         'steps/run.js': 'export default () => 1;\n',
@@ -326,7 +329,7 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         expect(taken).toBeLessThan(100);
         const reply = await staging.client.post(alone, {});
         expect(reply.status, reply.text).toBe(202);
-        expect(await staging.client.finished(reply.data.executionId as string, 60_000)).toMatchObject({
+        expect(await staging.client.finished(reply.data.executionId as string, 120_000)).toMatchObject({
           state: 'succeeded',
         });
         taken++;
