@@ -47,19 +47,25 @@ export async function tracePlans(admin: Pick<pg.ClientBase, 'query'>): Promise<v
   }
 }
 
-/** Runs `work` and counts what its statements did, with the very plans that were used. */
-export async function workOf(client: pg.ClientBase, work: () => Promise<unknown>): Promise<Work> {
+/** What a call gave, and what it took. */
+export interface Watched<T> {
+  readonly work: Work;
+  readonly result: T;
+}
+
+/** Runs `run` and counts what its statements did, with the very plans that were used. */
+export async function withWork<T>(client: pg.ClientBase, run: () => Promise<T>): Promise<Watched<T>> {
   const plans: PlanNode[] = [];
   const onNotice = ({ message }: { readonly message?: string | undefined }): void => {
     const json = message?.startsWith('duration:') ? message.slice(message.indexOf('{')) : undefined;
     if (json !== undefined) plans.push((JSON.parse(json) as { readonly Plan: PlanNode }).Plan);
   };
   client.on('notice', onNotice);
-  try {
-    await work();
-  } finally {
-    client.off('notice', onNotice);
-  }
+  const result = await run().finally(() => client.off('notice', onNotice));
+  return { work: toWork(plans), result };
+}
+
+function toWork(plans: readonly PlanNode[]): Work {
   if (plans.length === 0)
     throw new Error('no plan was told; is tracePlans() missing, or was the session older?');
   const nodes = plans.flatMap(flatten);

@@ -132,6 +132,17 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
     const autoscaler = (): Promise<Autoscaler> =>
       kubectl.get<Autoscaler>(namespace(), 'horizontalpodautoscaler', `${WORKER}-hpa`);
     const workers = (): Promise<Deployment> => kubectl.get<Deployment>(namespace(), 'deployment', WORKER);
+    const patch = (kind: string, name: string, spec: object): Promise<string> =>
+      kubectl.run([
+        '--namespace',
+        namespace(),
+        'patch',
+        kind,
+        name,
+        '--type=merge',
+        '--patch',
+        JSON.stringify({ spec }),
+      ]);
     const decided = async (
       what: string,
       isIt: (decision: Decision) => boolean,
@@ -170,21 +181,10 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         policies: [{ type: 'Pods', value: MOST, periodSeconds: 15 }],
       };
       const behavior = { scaleDown };
-      await kubectl.run([
-        '--namespace',
-        namespace(),
-        'patch',
-        'scaledobject',
-        WORKER,
-        '--type=merge',
-        '--patch',
-        JSON.stringify({
-          spec: {
-            maxReplicaCount: MOST,
-            advanced: { horizontalPodAutoscalerConfig: { behavior } },
-          },
-        }),
-      ]);
+      await patch('scaledobject', WORKER, {
+        maxReplicaCount: MOST,
+        advanced: { horizontalPodAutoscalerConfig: { behavior } },
+      });
       await waitFor(async () => (await autoscaler()).spec.maxReplicas === MOST, { timeoutMs: 60_000 });
     });
 
@@ -297,17 +297,6 @@ export function describeKeda({ cluster, kubectl, report, isAll }: Part): void {
         what: 'the pool to have its autoscaler',
       });
       await expectNoDrift(kubectl, staging.installation);
-      const patch = (kind: string, name: string, spec: object): Promise<string> =>
-        kubectl.run([
-          '--namespace',
-          namespace(),
-          'patch',
-          kind,
-          name,
-          '--type=merge',
-          '--patch',
-          JSON.stringify({ spec }),
-        ]);
       await patch('scaledobject', WORKER, { minReplicaCount: 1, maxReplicaCount: 1 });
       await patch('horizontalpodautoscaler', `${API}-hpa`, { minReplicas: 1, maxReplicas: 1 });
       await waitFor(

@@ -139,6 +139,8 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
         await waitFor(() => poolReady(name), { timeoutMs, intervalMs: 1000, what: `${name} to be full` });
       }
     };
+    const deleteWaiting = (): Promise<string> =>
+      kubectl.run(['--namespace', dev.runners, 'delete', 'pods', '--selector', WAITING, '--wait=false']);
     const withApi = <T>(work: (client: ApiClient) => Promise<T>): Promise<T> => withApiOf(kubectl, dev, work);
     const deploy = async (
       client: ApiClient,
@@ -285,15 +287,7 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
       async () => {
         await poolsReady();
         const startedAt = performance.now();
-        await kubectl.run([
-          '--namespace',
-          dev.runners,
-          'delete',
-          'pods',
-          '--selector',
-          WAITING,
-          '--wait=false',
-        ]);
+        await deleteWaiting();
         await waitFor(async () => !(await poolReady(POOLS[0])), { timeoutMs: 20_000 });
         await poolsReady(60_000);
         const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
@@ -336,15 +330,7 @@ export function describeSandboxes({ cluster, kubectl, report, isShort }: Part): 
         const before = (await said(EMPTY)).length;
         const again = (await said(FULL_AGAIN)).length;
         await kubectl.run(['--namespace', dev.runners, ...remove]);
-        await kubectl.run([
-          '--namespace',
-          dev.runners,
-          'delete',
-          'pods',
-          '--selector',
-          WAITING,
-          '--wait=false',
-        ]);
+        await deleteWaiting();
         const line = await waitFor(
           async () => (await said(EMPTY)).slice(before).find((one) => reason.test(String(one['reason']))),
           { timeoutMs: 120_000, intervalMs: 1000, what: 'the worker to say what is missing' },

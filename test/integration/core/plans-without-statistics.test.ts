@@ -17,7 +17,7 @@ import { readJournal, writeJournal } from '../../../src/core/executions/journal-
 import { outboxAge } from '../../../src/core/executions/outbox.ts';
 import { createTestDatabase } from '../../support/database.ts';
 import { insertBacklog, insertHistory, makeOwners, makePartitions } from '../../support/history.ts';
-import { tracePlans, workOf, type Work } from '../../support/plans.ts';
+import { tracePlans, withWork, type Work } from '../../support/plans.ts';
 
 /**
  * A partition is new every few days, and PostgreSQL knows nothing of it until autovacuum has been there: what the engine
@@ -80,9 +80,9 @@ async function workOnce(
   const works = new Map<string, Work>();
   await engine.withConnection(async (db) => {
     const note = async <T>(name: string, run: () => Promise<T>): Promise<T> => {
-      let result: T | undefined;
-      works.set(name, await workOf(db, async () => void (result = await run())));
-      return result as T; // it has run
+      const { work, result } = await withWork(db, run);
+      works.set(name, work);
+      return result;
     };
     const write = (leases: readonly HeldLease[], isLast: boolean): Promise<readonly boolean[]> =>
       writeJournal(

@@ -20,7 +20,7 @@ import { executionStats } from '../../../src/core/executions/stats.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import type { Owner } from '../../support/executions.ts';
 import { insertBacklog, insertHistory, makeOwners, makePartitions } from '../../support/history.ts';
-import { tracePlans, workOf, type Work } from '../../support/plans.ts';
+import { tracePlans, withWork, type Watched, type Work } from '../../support/plans.ts';
 
 /**
  * What statements do when there is a lot of everything, by the rows that PostgreSQL counted in the plans it used: half of
@@ -78,19 +78,6 @@ const open = (role: DatabaseRole, lookUpsOnly: boolean): Database =>
     lookUpsOnly,
     onError: () => {},
   });
-
-interface Watched<T> {
-  readonly work: Work;
-  readonly result: T;
-}
-
-async function withWork<T>(client: pg.PoolClient, run: () => Promise<T>): Promise<Watched<T>> {
-  let result: T | undefined;
-  const work = await workOf(client, async () => {
-    result = await run();
-  });
-  return { work, result: result as T }; // it has run
-}
 
 const ofEngine = <T>(run: (db: pg.PoolClient) => Promise<T>): Promise<Watched<T>> =>
   engine.withConnection((client) => withWork(client, () => run(client)));
